@@ -1,0 +1,108 @@
+//! One chunk becomes one deterministic ZIP.
+
+use std::io::{Cursor, Write as _};
+
+use serde::{Deserialize, Serialize};
+use zip::result::ZipError;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipWriter};
+
+use crate::job::{ChildKind, Role};
+use crate::plan::{Chunk, ChunkId};
+
+/// A finished archive.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// The chunk it holds.
+    pub id: ChunkId,
+    /// Its file name.
+    pub name: String,
+    /// The ZIP.
+    pub bytes: Vec<u8>,
+    /// SHA-256 of the ZIP, 64 hexadecimal digits.
+    pub sha256: String,
+    /// Its entries, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// One CSV inside an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Module API name.
+    pub module: String,
+    /// Parent or child.
+    pub role: Role,
+    /// The child's kind; `None` for a parent.
+    pub kind: Option<ChildKind>,
+    /// Name inside the archive, `<Module>.csv`.
+    pub name: String,
+    /// Data records.
+    pub records: u64,
+    /// Columns.
+    pub columns: u32,
+    /// Zero-based index of the key column (parent) or of the parent-key column (child).
+    pub key_index: Option<u32>,
+    /// Bytes, uncompressed, header included.
+    pub csv_bytes: u64,
+    /// XXH3-128 of those bytes, 32 hexadecimal digits.
+    pub csv_xxh3_128: String,
+    /// Lowest one-based record number in the source.
+    pub first_record: u64,
+    /// Highest one-based record number in the source.
+    pub last_record: u64,
+    /// First and last physical line in the source, one-based, inclusive.
+    pub source_lines: [u64; 2],
+    /// Key of the first record; `None` where the module has no key. Cut at 256 bytes.
+    pub first_key: Option<String>,
+    /// Key of the last record.
+    pub last_key: Option<String>,
+}
+
+/// What a worker hands over.
+#[derive(Debug)]
+pub enum Packed {
+    /// A finished archive.
+    Archive(Archive),
+    /// The chunk's archive was over the limit: it is replaced by its parts. Comes before any archive of a part.
+    Cut {
+        /// The chunk that is no more.
+        chunk: Chunk,
+        /// The chunks in its place.
+        parts: Box<[Chunk; 2]>,
+    },
+}
+
+/// Builds the ZIP of some entries, each a name and its bytes: the same ones give the same ZIP on every system.
+///
+/// The entries stand in the order given, deflated, dated 1980-01-01 00:00, with neither data descriptors nor extra
+/// fields nor zip64.
+///
+/// # Errors
+/// Those of the ZIP writer.
+pub(crate) fn build<'a>(
+    entries: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
+    level: u8,
+) -> Result<Vec<u8>, ZipError> {
+    let uncompressed: usize = entries.clone().map(|(_, csv)| csv.len()).sum();
+    // CSV rarely packs worse than 3:1; the buffer grows where it does.
+    let mut zip = ZipWriter::new(Cursor::new(Vec::with_capacity(uncompressed / 3 + 4096)));
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Deflated)
+        .compression_level(Some(i64::from(level)))
+        .last_modified_time(DateTime::default())
+        .unix_permissions(0o644)
+        .large_file(false);
+    for (name, csv) in entries {
+        zip.start_file(name, options)?;
+        zip.write_all(csv)?;
+    }
+    Ok(zip.finish()?.into_inner())
+}
+
+/// The most bytes that an entry can take in an archive that holds nothing else.
+///
+/// Deflate's worst is its level 1, which can grow its input by an eighth; an entry costs 30 + 46 bytes and its name
+/// twice, the archive's end 22 (APPNOTE.TXT 4.3.7, 4.3.12, 4.3.16).
+pub(crate) fn bound(name_len: usize, csv_bytes: u64) -> u64 {
+    csv_bytes + csv_bytes / 8 + 1024 + 2 * name_len as u64
+}

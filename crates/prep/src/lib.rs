@@ -1,0 +1,34 @@
+//! CSV exports become a plan and archives that Zoho CRM's Bulk Write accepts.
+//!
+//! [`prepare`] opens, checks, scans, relates and plans every input of a [`Job`]; [`pack`] turns the planned chunks
+//! into ZIP archives, in parallel. The crate is synchronous and knows nothing of HTTP.
+
+mod archive;
+mod cut;
+mod dialect;
+mod entry;
+mod error;
+mod import;
+mod job;
+mod pack;
+mod plan;
+mod prepare;
+mod reader;
+mod record;
+mod reject;
+mod relate;
+mod reporter;
+mod route;
+mod scan;
+mod source;
+mod table;
+mod validate;
+
+pub use archive::{Archive, Entry, Packed};
+pub use error::{Error, ErrorKind, Position};
+pub use job::{Child, ChildKind, Import, Input, Job, Limits, RejectPolicy, Role, Settings};
+pub use pack::pack;
+pub use plan::{Chunk, ChunkId, ChunkPlan, PlannedEntry};
+pub use prepare::{Fingerprint, InputReport, Prepared, Warning, prepare};
+pub use reject::{Fault, FaultCode, Reject, RejectCode};
+pub use reporter::Reporter;

@@ -1,0 +1,269 @@
+//! Where every chunk begins and ends. Pure: the same counts and limits give the same plan.
+
+use std::fmt::{self, Write as _};
+use std::ops::{Add, Range};
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::{ChildKind, Limits, Role};
+use crate::table::Table;
+
+/// The identity of a chunk: its number in the plan, and for the parts of a chunk that was cut, one letter a cut.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChunkId {
+    /// One-based over the whole run.
+    pub seq: u32,
+    /// Empty for a whole chunk; `a` and `b` for its halves; `aa` and `ab` for those of `a`.
+    pub cuts: String,
+}
+
+impl fmt::Display for ChunkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:05}{}", self.seq, self.cuts)
+    }
+}
+
+/// A run of consecutive parents with all their children: what goes into one archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its identity.
+    pub id: ChunkId,
+    /// The archive's file name, `<Module>-<seq, five digits><cuts>.zip`.
+    pub name: String,
+    /// Index of its import in the job.
+    pub import: usize,
+    /// Its parents: zero-based record indexes in the parent's file, rejected ones included but not packed.
+    pub parents: Range<u32>,
+    /// Its entries in archive order; children without a record in this chunk have none.
+    pub entries: Vec<PlannedEntry>,
+}
+
+/// What the plan knows of an entry before it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedEntry {
+    /// Index of the input in [`Prepared::inputs`](crate::Prepared::inputs).
+    pub input: usize,
+    /// Module API name.
+    pub module: String,
+    /// Parent or child.
+    pub role: Role,
+    /// The child's kind; `None` for a parent.
+    pub kind: Option<ChildKind>,
+    /// Name inside the archive, `<Module>.csv`.
+    pub name: String,
+    /// Data records.
+    pub records: u64,
+    /// Columns.
+    pub columns: u32,
+    /// Zero-based index of the key column, or of the parent-key column.
+    pub key_index: Option<u32>,
+    /// Bytes of the entry, uncompressed, header included.
+    pub csv_bytes: u64,
+    /// One-based record number of the first parent packed; `None` for children, whose places are known later.
+    pub first_record: Option<u64>,
+    /// One-based record number of the last parent packed.
+    pub last_record: Option<u64>,
+}
+
+/// All chunks of a run, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChunkPlan {
+    chunks: Vec<Chunk>,
+}
+
+impl ChunkPlan {
+    /// Plans all imports of a run: chunks are closed before the parent that would pass any limit.
+    ///
+    /// Every parent's group must fit in a chunk of its own; those that do not are rejects by now.
+    pub(crate) fn new(imports: &[Sizes<'_>], limits: &Limits) -> ChunkPlan {
+        let mut chunks = Vec::new();
+        for (import, sizes) in imports.iter().enumerate() {
+            for parents in sizes.runs(limits) {
+                let seq = chunks.len() as u32 + 1;
+                chunks.push(sizes.chunk(import, ChunkId { seq, cuts: String::new() }, parents));
+            }
+        }
+        ChunkPlan { chunks }
+    }
+
+    /// The chunks, by `seq`.
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// XXH3-128 of every chunk's name and parents and of its entries' names, records and bytes, as 32 hexadecimal
+    /// digits. Equal digests mean the same plan.
+    pub fn digest(&self) -> String {
+        let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+        for chunk in &self.chunks {
+            let mut line = format!("{} {} {:?}", chunk.name, chunk.import, chunk.parents);
+            for entry in &chunk.entries {
+                write!(line, " {} {} {}", entry.name, entry.records, entry.csv_bytes)
+                    .expect("invariant: a String takes every write");
+            }
+            line.push('\n');
+            hasher.update(line.as_bytes());
+        }
+        format!("{:032x}", hasher.digest128())
+    }
+}
+
+/// One module of an import, as the plan needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    /// Index of the input.
+    pub(crate) input: usize,
+    pub(crate) module: String,
+    pub(crate) role: Role,
+    pub(crate) kind: Option<ChildKind>,
+    pub(crate) columns: u32,
+    pub(crate) key_index: Option<u32>,
+    /// Bytes of the header as written.
+    pub(crate) header_bytes: u64,
+}
+
+/// How many children of one module every parent has, and their bytes as written.
+#[derive(Debug, Default)]
+pub(crate) struct ChildSizes {
+    pub(crate) records: Vec<u32>,
+    /// Saturates.
+    pub(crate) bytes: Vec<u32>,
+}
+
+/// The sizes of every group (a parent with its children) of an import.
+#[derive(Debug)]
+pub(crate) struct Sizes<'a> {
+    /// The parent, then the children.
+    pub(crate) members: &'a [Member],
+    /// Bytes of every parent as written; 0 for one that is not packed.
+    pub(crate) parents: &'a Table,
+    /// In the order of `members[1..]`.
+    pub(crate) children: &'a [ChildSizes],
+}
+
+/// Records and bytes of one member in some run of parents, header excluded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Add for Load {
+    type Output = Load;
+
+    fn add(self, more: Load) -> Load {
+        Load { records: self.records + more.records, bytes: self.bytes + more.bytes }
+    }
+}
+
+impl Sizes<'_> {
+    /// What a parent's group brings to each entry; `None` if the parent is not packed.
+    pub(crate) fn group(&self, parent: usize) -> Option<impl Iterator<Item = Load>> {
+        let bytes = u64::from(self.parents.len_out(parent));
+        let children = self.children.iter().map(move |sizes| Load {
+            records: u64::from(sizes.records[parent]),
+            bytes: u64::from(sizes.bytes[parent]),
+        });
+        (bytes > 0).then(|| std::iter::once(Load { records: 1, bytes }).chain(children))
+    }
+
+    /// Whether an entry of a member with this load is within the limits.
+    pub(crate) fn fits(&self, member: usize, load: Load, limits: &Limits) -> bool {
+        load.records <= u64::from(limits.chunk_records)
+            && limits.max_csv_bytes.is_none_or(|max| self.members[member].header_bytes + load.bytes <= max)
+    }
+
+    fn runs(&self, limits: &Limits) -> Vec<Range<u32>> {
+        let mut runs: Vec<Range<u32>> = Vec::new();
+        let mut loads = vec![Load::default(); self.members.len()];
+        let mut group = loads.clone();
+        for parent in 0..self.parents.records() {
+            let Some(sizes) = self.group(parent) else { continue };
+            for (load, size) in group.iter_mut().zip(sizes) {
+                *load = size;
+            }
+            let fits = loads
+                .iter()
+                .zip(&group)
+                .enumerate()
+                .all(|(member, (&load, &more))| self.fits(member, load + more, limits));
+            let parent = parent as u32;
+            match runs.last_mut() {
+                Some(run) if fits => {
+                    run.end = parent + 1;
+                    for (load, &more) in loads.iter_mut().zip(&group) {
+                        *load = *load + more;
+                    }
+                }
+                _ => {
+                    runs.push(parent..parent + 1);
+                    loads.clone_from(&group);
+                }
+            }
+        }
+        runs
+    }
+
+    /// The chunk of a run of parents of which the first and the last are packed.
+    fn chunk(&self, import: usize, id: ChunkId, parents: Range<u32>) -> Chunk {
+        let mut loads = vec![Load::default(); self.members.len()];
+        for group in parents.clone().filter_map(|parent| self.group(parent as usize)) {
+            for (load, more) in loads.iter_mut().zip(group) {
+                *load = *load + more;
+            }
+        }
+        let entries = self
+            .members
+            .iter()
+            .zip(loads)
+            .filter(|(_, load)| load.records > 0)
+            .map(|(member, load)| PlannedEntry {
+                input: member.input,
+                module: member.module.clone(),
+                role: member.role,
+                kind: member.kind,
+                name: format!("{}.csv", member.module),
+                records: load.records,
+                columns: member.columns,
+                key_index: member.key_index,
+                csv_bytes: member.header_bytes + load.bytes,
+                first_record: (member.role == Role::Parent).then(|| u64::from(parents.start) + 1),
+                last_record: (member.role == Role::Parent).then(|| u64::from(parents.end)),
+            })
+            .collect();
+        Chunk { name: format!("{}-{id}.zip", self.members[0].module), id, import, parents, entries }
+    }
+
+    /// The two parts of a chunk; `None` if it has but one parent.
+    pub(crate) fn cut(&self, chunk: &Chunk) -> Option<[Chunk; 2]> {
+        let packed: Vec<(u32, u64)> = chunk
+            .parents
+            .clone()
+            .filter_map(|parent| {
+                let bytes = self.group(parent as usize)?.map(|load| load.bytes).sum();
+                Some((parent, bytes))
+            })
+            .collect();
+        if packed.len() < 2 {
+            return None;
+        }
+        let total: u64 = packed.iter().map(|(_, bytes)| bytes).sum();
+        let mut reached = 0;
+        let half = packed
+            .iter()
+            .position(|(_, bytes)| {
+                reached += bytes;
+                2 * reached >= total
+            })
+            .unwrap_or(packed.len() - 1);
+        let first_of_b = (half + 1).min(packed.len() - 1);
+        let part = |letter: char, parents| {
+            let cuts = format!("{}{letter}", chunk.id.cuts);
+            self.chunk(chunk.import, ChunkId { seq: chunk.id.seq, cuts }, parents)
+        };
+        Some([
+            part('a', chunk.parents.start..packed[first_of_b - 1].0 + 1),
+            part('b', packed[first_of_b].0..chunk.parents.end),
+        ])
+    }
+}

@@ -1,0 +1,116 @@
+//! Reads an input's records a second time: every block is held against the scan's digest before a byte of it is used.
+
+use std::ops::Range;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::error::{Error, ErrorKind};
+use crate::record::write_normalized;
+use crate::scan::{BLOCK_BYTES, Summary, line_ends};
+use crate::source::Source;
+use crate::table::Table;
+
+/// One scanned input.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    pub(crate) source: Source,
+    pub(crate) table: Table,
+    pub(crate) summary: Summary,
+}
+
+/// A record read again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reread<'a> {
+    /// Zero-based.
+    pub(crate) index: usize,
+    /// Without the blank lines before it.
+    raw: &'a [u8],
+    /// One-based line of its first byte.
+    pub(crate) first_line: u64,
+    /// One-based line of its last byte.
+    pub(crate) last_line: u64,
+    rewritten: bool,
+    len_out: usize,
+    delimiter: u8,
+}
+
+impl Reread<'_> {
+    /// Appends the record as it is written.
+    #[inline]
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        if self.rewritten {
+            write_normalized(content(self.raw), self.delimiter, out);
+        } else {
+            // Content that already stands as it is written; its line end may be another.
+            out.extend_from_slice(&self.raw[..self.len_out - 1]);
+            out.push(b'\n');
+        }
+    }
+}
+
+/// A record without its line end.
+pub(crate) fn content(raw: &[u8]) -> &[u8] {
+    let raw = raw.strip_suffix(b"\n").unwrap_or(raw);
+    raw.strip_suffix(b"\r").unwrap_or(raw)
+}
+
+impl Scanned {
+    /// Calls `sink` with every record of a range that is no reject, in order.
+    ///
+    /// # Errors
+    /// `Changed` if a block is not what was scanned; those of reading; the sink's.
+    pub(crate) fn reread(
+        &self,
+        indexes: Range<usize>,
+        sink: &mut dyn FnMut(Reread<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let bytes = self.table.byte_range(indexes.clone());
+        let mut buf: Vec<u8> = Vec::new();
+        let mut index = indexes.start;
+        let mut line = 0;
+        for block in bytes.start / BLOCK_BYTES as u64..bytes.end.div_ceil(BLOCK_BYTES as u64) {
+            let offset = block * BLOCK_BYTES as u64;
+            let len = self.source.len().saturating_sub(offset).min(BLOCK_BYTES as u64) as usize;
+            let carried = buf.len();
+            buf.resize(carried + len, 0);
+            self.source.read_exact_at(&mut buf[carried..], offset)?;
+            if self.summary.block_digests.get(block as usize) != Some(&xxh3_128(&buf[carried..])) {
+                return Err(Error::new(ErrorKind::Changed, self.source.path()));
+            }
+            let mut position = 0;
+            if index == indexes.start && carried == 0 {
+                position = bytes.start.saturating_sub(offset) as usize;
+                line = 1 + self.summary.lines_before[block as usize] + line_ends(&buf[..position]);
+            }
+            while index < indexes.end {
+                let (len_raw, rewritten) = self.table.len_raw(index);
+                let Some(raw) = buf.get(position..position + len_raw) else { break };
+                position += len_raw;
+                let line_after = line + line_ends(raw);
+                let len_out = self.table.len_out(index) as usize;
+                if len_out > 0 {
+                    let blank = if rewritten { blank_prefix(raw) } else { 0 };
+                    let ended = usize::from(matches!(raw.last(), Some(b'\n' | b'\r')));
+                    sink(Reread {
+                        index,
+                        raw: &raw[blank..],
+                        first_line: line + line_ends(&raw[..blank]),
+                        last_line: line_after - ended as u64,
+                        rewritten,
+                        len_out,
+                        delimiter: self.source.shape.delimiter,
+                    })?;
+                }
+                line = line_after;
+                index += 1;
+            }
+            buf.drain(..position);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the blank lines before a record.
+fn blank_prefix(raw: &[u8]) -> usize {
+    raw.iter().position(|byte| !matches!(byte, b'\n' | b'\r')).unwrap_or(raw.len())
+}
