@@ -115,7 +115,18 @@ pub enum ErrorKind {
         /// The encoding's name.
         guess: &'static str,
     },
-    /// The encoding named for the file is not known, or not read by this version.
+    /// Bytes that the encoding named for the file does not have.
+    #[error("byte {byte} begins what is not {encoding}")]
+    Malformed {
+        /// The encoding's name.
+        encoding: &'static str,
+        /// Zero-based offset in the input, decompressed if it is gzip.
+        byte: u64,
+    },
+    /// A gzip file that is damaged or cut short.
+    #[error("cannot decompress the gzip file")]
+    BadGzip(#[source] io::Error),
+    /// The encoding named for the file is not known.
     #[error("the encoding `{0}` is not known")]
     UnknownEncoding(String),
     /// An input that has changed since it was scanned.

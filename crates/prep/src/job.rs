@@ -36,7 +36,7 @@ pub struct Child {
 pub struct Input {
     /// The module's API name; also names the entry, `<module>.csv`.
     pub module: String,
-    /// The file.
+    /// The file; gzip is told by its first bytes, and `-` is standard input.
     pub path: PathBuf,
     /// Header name of the key column (parent) or of the parent-key column (child).
     pub key: Option<String>,

@@ -3,6 +3,8 @@
 //! [`prepare`] opens, checks, scans, relates and plans every input of a [`Job`]; [`pack`] turns the planned chunks
 //! into ZIP archives, in parallel. The crate is synchronous and knows nothing of HTTP.
 
+#![forbid(unsafe_code)]
+
 mod archive;
 mod cut;
 mod dialect;
@@ -21,6 +23,7 @@ mod reporter;
 mod route;
 mod scan;
 mod source;
+mod spool;
 mod table;
 mod validate;
 

@@ -293,7 +293,7 @@ fn open_all(job: &Job) -> Result<Vec<Vec<Source>>, Vec<Error>> {
             if needs_key && input.key.is_none() {
                 errors.push(Error::new(ErrorKind::NoKey { module: input.module.clone() }, &input.path));
             }
-            match Source::open(input) {
+            match Source::open(input, &job.settings.spill_dir) {
                 Ok(source) => {
                     let bytes = source.header.normalized.len() as u64;
                     match job.settings.limits.max_csv_bytes {
@@ -389,7 +389,7 @@ fn report_input(
         fingerprint: Fingerprint { bytes: source.len(), xxh3_128: format!("{:032x}", digests.digest128()) },
         delimiter: source.shape.delimiter,
         bom: source.header.bom,
-        encoding: "UTF-8".to_owned(),
+        encoding: source.encoding.to_owned(),
         header: source.header.names.clone(),
         key_index: member.key_index,
         records,

@@ -81,7 +81,9 @@ impl RejectCode {
             RejectCode::WrongFieldCount => {
                 "give the record as many fields as the header; a field that holds the delimiter or a line break must be quoted"
             }
-            RejectCode::InvalidUtf8 => "export the file as UTF-8",
+            RejectCode::InvalidUtf8 => {
+                "export the file as UTF-8, or name its encoding in the job file, such as encoding = \"windows-1252\""
+            }
             RejectCode::Nul => "remove the NUL bytes; they often mean UTF-16 or a damaged export",
             RejectCode::TextAfterQuote => "double every quote inside a quoted field",
             RejectCode::RecordTooLarge => "shorten the record: Zoho takes no CSV above the limit",

@@ -5,11 +5,14 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use encoding_rs::Encoding;
+
 use crate::dialect::{self, Detected};
 use crate::error::{Error, ErrorKind, Position};
 use crate::job::Input;
 use crate::record::{Fields, value, write_normalized};
 use crate::scan::kernel::{Kernel, Shape, Step};
+use crate::spool::{GZIP_MAGIC, STDIN, Wrapping, encoding_named, spool};
 
 /// Columns that a CSV may have (v8 bulk-write limitations page, "200 column headers").
 const MAX_COLUMNS: usize = 200;
@@ -23,6 +26,8 @@ pub(crate) struct Source {
     path: PathBuf,
     file: File,
     len: u64,
+    /// The encoding that the file was read as.
+    pub(crate) encoding: &'static str,
     pub(crate) header: Header,
     pub(crate) shape: Shape,
 }
@@ -45,29 +50,25 @@ pub(crate) struct Header {
 }
 
 impl Source {
-    /// Opens a file, finds its dialect and checks its header.
+    /// Opens a file, finds its dialect and checks its header. What cannot be read by position (gzip, another
+    /// encoding, standard input) is first written to an unlinked file in `spill_dir`.
     ///
     /// # Errors
     /// Every fault that can be told from the header alone, all of them at once.
-    pub(crate) fn open(input: &Input) -> Result<Source, Vec<Error>> {
+    pub(crate) fn open(input: &Input, spill_dir: &Path) -> Result<Source, Vec<Error>> {
         let path = &input.path;
-        let fail = |kind| vec![Error::new(kind, path)];
-        let (file, metadata) = open_regular(path).map_err(fail)?;
-        if let Some(label) = &input.encoding
-            && !matches!(label.to_ascii_lowercase().as_str(), "utf-8" | "utf8")
-        {
-            return Err(fail(ErrorKind::UnknownEncoding(label.clone())));
-        }
-        let len = metadata.len();
+        let located = |(kind, position): (ErrorKind, Option<Position>)| {
+            let error = Error::new(kind, path);
+            if let Some(position) = position { error.at(position) } else { error }
+        };
+        let encoding = input.encoding.as_deref().map_or(Ok(None), encoding_named);
+        let encoding = encoding.map_err(|kind| vec![Error::new(kind, path)])?;
+        let (file, len) =
+            open_text(path, encoding, spill_dir).map_err(|kind| vec![Error::new(kind, path)])?;
         let (header, shape) = read_header(&file, len, input)
-            .map_err(|kinds| {
-                kinds.into_iter().map(|(kind, position)| match position {
-                    Some(position) => Error::new(kind, path).at(position),
-                    None => Error::new(kind, path),
-                })
-            })
-            .map_err(Iterator::collect::<Vec<_>>)?;
-        Ok(Source { path: path.clone(), file, len, header, shape })
+            .map_err(|faults| faults.into_iter().map(located).collect::<Vec<_>>())?;
+        let encoding = encoding.map_or("UTF-8", |encoding| encoding.name());
+        Ok(Source { path: path.clone(), file, len, encoding, header, shape })
     }
 
     /// The file, as given.
@@ -104,6 +105,27 @@ impl Source {
         let now = self.file.metadata().map_err(|error| Error::new(ErrorKind::Read(error), &self.path))?;
         if now.len() == self.len { Ok(()) } else { Err(Error::new(ErrorKind::Changed, &self.path)) }
     }
+}
+
+/// The text of an input as a file to be read by position, and its length.
+fn open_text(
+    path: &Path,
+    encoding: Option<&'static Encoding>,
+    spill_dir: &Path,
+) -> Result<(File, u64), ErrorKind> {
+    if path.as_os_str() == STDIN {
+        return spool(io::stdin().lock(), Wrapping { gzip: false, encoding }, spill_dir);
+    }
+    let (file, metadata) = open_regular(path)?;
+    let mut magic = [0; GZIP_MAGIC.len()];
+    let gzip = metadata.len() > 2 && {
+        file.read_exact_at(&mut magic, 0).map_err(ErrorKind::Read)?;
+        magic == GZIP_MAGIC
+    };
+    if gzip || encoding.is_some() {
+        return spool(file, Wrapping { gzip, encoding }, spill_dir);
+    }
+    Ok((file, metadata.len()))
 }
 
 /// A file that is there, may be read, and can be read by position.
@@ -205,7 +227,6 @@ fn foreign_encoding(head: &[u8]) -> Option<&'static str> {
         [0, 0, 0xFE, 0xFF, ..] => Some("UTF-32BE"),
         [0xFF, 0xFE, ..] => Some("UTF-16LE"),
         [0xFE, 0xFF, ..] => Some("UTF-16BE"),
-        [0x1F, 0x8B, ..] => Some("a gzip file"),
         [b'P', b'K', 3, 4, ..] => Some("a ZIP file, such as an Excel workbook"),
         [first, 0, _, 0, ..] if *first != 0 => Some("UTF-16LE"),
         [0, second, 0, _, ..] if *second != 0 => Some("UTF-16BE"),

@@ -25,7 +25,7 @@ fn source(header: &str, text: &[u8], delimiter: u8) -> (tempfile::TempPath, Sour
         delimiter: Some(delimiter),
         encoding: None,
     };
-    let source = Source::open(&input).unwrap();
+    let source = Source::open(&input, &std::env::temp_dir()).unwrap();
     (path, source)
 }
 

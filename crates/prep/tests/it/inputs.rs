@@ -1,6 +1,7 @@
 //! Inputs that are wrong, each with its reject, fault or error.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -98,7 +99,11 @@ fn a_header_of_more_than_200_columns_is_an_error() {
 fn files_that_are_no_utf8_text_are_named_as_what_they_look_like() {
     assert_eq!(error(b"\xFF\xFEi\0d\0\n\0"), "DIR/P.csv: the file is not UTF-8; it looks like UTF-16LE");
     assert_eq!(error(b"i\0d\0\n\0"), "DIR/P.csv: the file is not UTF-8; it looks like UTF-16LE");
-    assert_eq!(error(b"\x1F\x8B\x08\0"), "DIR/P.csv: the file is not UTF-8; it looks like a gzip file");
+    assert_eq!(
+        error(b"PK\x03\x04"),
+        "DIR/P.csv: the file is not UTF-8; it looks like a ZIP file, such as an Excel workbook"
+    );
+    assert_eq!(error(b"\x1F\x8B\x08\0"), "DIR/P.csv: cannot decompress the gzip file");
     assert_eq!(error(b"n\xE9e\n"), "DIR/P.csv:1: the header is not valid UTF-8");
     assert_eq!(error("\"id\nx"), "DIR/P.csv: the header opens a quote that never closes");
     assert_eq!(error("\"id\"x\n1"), "DIR/P.csv:1: the header has text after a closing quote");
@@ -320,4 +325,57 @@ fn an_archive_has_nothing_that_varies() {
     assert_eq!(archive[28..30], [0, 0], "no extra field");
     let again = &pack_all(&prepare(dir.path(), &[])).archives["P-00001.zip"].bytes;
     assert_eq!(again, archive);
+}
+
+/// The parent's CSV in the only archive of a job on this file.
+fn packed_with(text: &[u8], encoding: Option<&str>) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "P", text);
+    let mut job = job(dir.path(), &[], Settings::default());
+    job.imports[0].parent.encoding = encoding.map(str::to_owned);
+    let prepared = prep::prepare(&job, &()).unwrap();
+    assert!(!prepared.must_stop(), "{:?}", prepared.reject_counts());
+    entries(&pack_all(&prepared).archives["P-00001.zip"].bytes).remove(0).1
+}
+
+#[test]
+fn a_gzip_file_of_several_members_is_read_as_its_text() {
+    let mut gzip = Vec::new();
+    for part in ["id,name\n1,", "é\n2,b\n"] {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(part.as_bytes()).unwrap();
+        gzip.extend(encoder.finish().unwrap());
+    }
+    assert_eq!(packed_with(&gzip, None), "id,name\n1,é\n2,b\n".as_bytes());
+    let mut cut = gzip.clone();
+    cut.truncate(gzip.len() - 3);
+    assert_eq!(error(cut), "DIR/P.csv: cannot decompress the gzip file");
+}
+
+#[test]
+fn a_named_encoding_is_transcoded_and_what_it_does_not_have_is_an_error_with_its_place() {
+    let text = "id,name\n1,Zoë “quoted”\n2,Łukasz €\n";
+    for (encoding, label) in [
+        (encoding_rs::WINDOWS_1252, "windows-1252"),
+        (encoding_rs::WINDOWS_1250, "cp1250"),
+        (encoding_rs::GB18030, "gb18030"),
+    ] {
+        let text =
+            if encoding == encoding_rs::GB18030 { text.to_owned() } else { text.replace(['ë', 'Ł'], "x") };
+        let (bytes, _, unmappable) = encoding.encode(&text);
+        assert!(!unmappable);
+        assert_eq!(packed_with(&bytes, Some(label)), text.as_bytes(), "{label}");
+    }
+    let utf16: Vec<u8> = format!("\u{FEFF}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(packed_with(&utf16, Some("utf-16le")), text.as_bytes());
+
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "P", b"id,name\n1,a\n2,\x81\x30\n");
+    let mut job = job(dir.path(), &[], Settings::default());
+    job.imports[0].parent.encoding = Some("shift_jis".to_owned());
+    let error = prep::prepare(&job, &()).unwrap_err().remove(0);
+    assert_eq!(error.kind().to_string(), "byte 14 begins what is not Shift_JIS");
+    job.imports[0].parent.encoding = Some("klingon".to_owned());
+    let error = prep::prepare(&job, &()).unwrap_err().remove(0);
+    assert_eq!(error.kind().to_string(), "the encoding `klingon` is not known");
 }
