@@ -11,7 +11,7 @@ use crate::reader::Scanned;
 use crate::reject::RejectCode;
 use crate::relate::{KeyHash, KeyHasher, ParentIndex, ParentRef};
 use crate::reporter::Reporter;
-use crate::scan::{Record, scan};
+use crate::scan::{Keyer, Record, scan};
 use crate::source::Source;
 use crate::table::{MAX_RECORDS, Table};
 use crate::validate::Rules;
@@ -49,7 +49,53 @@ pub(crate) struct ChildState {
 #[derive(Debug, Clone, Copy)]
 struct ParentKey {
     exact: Option<KeyHash>,
+    /// 0 where there is none.
     folded: u64,
+}
+
+/// Hashes the keys of parents that have children.
+struct ParentKeyer<'a>(Option<&'a KeyHasher>);
+
+impl Keyer for ParentKeyer<'_> {
+    type Key = ParentKey;
+
+    #[inline]
+    fn read(&self, field: Option<&[u8]>) -> ParentKey {
+        match (self.0, field) {
+            (Some(hasher), Some(field)) => {
+                ParentKey { exact: hasher.hash(field), folded: hasher.hash_folded(field).unwrap_or(0) }
+            }
+            _ => ParentKey { exact: None, folded: 0 },
+        }
+    }
+}
+
+/// What the scan of a child makes of a parent key.
+#[derive(Debug, Clone, Copy)]
+struct ChildKey {
+    hash: Option<KeyHash>,
+    parent: ParentRef,
+}
+
+/// Finds the parents of children.
+struct ChildKeyer<'a> {
+    hasher: &'a KeyHasher,
+    index: &'a ParentIndex,
+}
+
+impl Keyer for ChildKeyer<'_> {
+    type Key = ChildKey;
+
+    #[inline]
+    fn read(&self, field: Option<&[u8]>) -> ChildKey {
+        ChildKey { hash: field.and_then(|field| self.hasher.hash(field)), parent: ParentRef::Blank }
+    }
+
+    fn settle(&self, records: &mut [Record<ChildKey>]) {
+        for record in records {
+            record.key.parent = self.index.find(record.key.hash);
+        }
+    }
 }
 
 impl ImportState {
@@ -244,12 +290,7 @@ fn scan_parent(
 ) -> Result<(Scanned, Vec<ParentKey>), Error> {
     let mut table = Table::new(&source);
     let mut keys = Vec::new();
-    let keyer = |field: Option<&[u8]>| match field {
-        Some(field) if has_children => {
-            ParentKey { exact: hasher.hash(field), folded: hasher.hash_folded(field).unwrap_or(0) }
-        }
-        _ => ParentKey { exact: None, folded: 0 },
-    };
+    let keyer = ParentKeyer(has_children.then_some(hasher));
     let mut sink = |record: &Record<ParentKey>| {
         table.push(record, record.reject);
         if has_children {
@@ -276,9 +317,9 @@ fn scan_child(
     let mut table = Table::new(&source);
     let mut owners = Vec::new();
     let mut sizes = ChildSizes { records: vec![0; parents], bytes: vec![0; parents] };
-    let keyer = |field: Option<&[u8]>| index.find(field.and_then(|field| hasher.hash(field)));
-    let mut sink = |record: &Record<ParentRef>| {
-        let (owner, reject) = match (record.reject, record.key) {
+    let keyer = ChildKeyer { hasher, index };
+    let mut sink = |record: &Record<ChildKey>| {
+        let (owner, reject) = match (record.reject, record.key.parent) {
             (Some(code), _) => (NO_OWNER, Some(code)),
             (None, _) if !relating => (NO_OWNER, None),
             (None, ParentRef::Blank) => (NO_OWNER, Some(RejectCode::BlankParentKey)),

@@ -77,9 +77,18 @@ pub(crate) struct RawFault {
     pub(crate) noticed: u64,
 }
 
-/// Makes something of a record's key field as it stands in the file; `None` where the record has no such field.
-pub(crate) trait Keyer<K>: Fn(Option<&[u8]>) -> K + Sync {}
-impl<K, F: Fn(Option<&[u8]>) -> K + Sync> Keyer<K> for F {}
+/// Makes something of the records' keys, on the workers.
+pub(crate) trait Keyer: Sync {
+    /// What it makes.
+    type Key: Copy + Send;
+
+    /// Reads a key field as it stands in the file; `None` where the record has no such field.
+    fn read(&self, field: Option<&[u8]>) -> Self::Key;
+
+    /// Completes the keys of many records at once. Look-ups in tables beyond the caches belong here: in a loop of
+    /// their own many of them wait for memory at the same time (a third of the scan's time on shuffled children).
+    fn settle(&self, _records: &mut [Record<Self::Key>]) {}
+}
 
 /// Scans an input from its first record to its end or to the first fault, on the current rayon pool.
 ///
@@ -87,23 +96,23 @@ impl<K, F: Fn(Option<&[u8]>) -> K + Sync> Keyer<K> for F {}
 ///
 /// # Errors
 /// Those of reading; `Changed` if the file has another length than when it was opened.
-pub(crate) fn scan<K: Send + Copy>(
+pub(crate) fn scan<F: Keyer>(
     source: &Source,
     rules: Rules,
-    keyer: &impl Keyer<K>,
-    sink: &mut dyn FnMut(&Record<K>),
+    keyer: &F,
+    sink: &mut dyn FnMut(&Record<F::Key>),
     reporter: &dyn Reporter,
 ) -> Result<Summary, Error> {
     scan_blocks(source, BLOCK_BYTES, rules, keyer, sink, reporter)
 }
 
 /// The same with another block size, for the tests.
-fn scan_blocks<K: Send + Copy>(
+fn scan_blocks<F: Keyer>(
     source: &Source,
     block_bytes: usize,
     rules: Rules,
-    keyer: &impl Keyer<K>,
-    sink: &mut dyn FnMut(&Record<K>),
+    keyer: &F,
+    sink: &mut dyn FnMut(&Record<F::Key>),
     reporter: &dyn Reporter,
 ) -> Result<Summary, Error> {
     let blocks = source.len().div_ceil(block_bytes as u64);
@@ -113,7 +122,7 @@ fn scan_blocks<K: Send + Copy>(
     let mut summary = Summary { lines_before: vec![0], ..Summary::default() };
     // Two blocks a thread keep every core busy while one of them waits for its file.
     let in_flight = (2 * rayon::current_num_threads()).clamp(2, 32);
-    let mut slots: Vec<Slot<K>> = (0..in_flight.min(blocks as usize)).map(|_| Slot::default()).collect();
+    let mut slots: Vec<Slot<F::Key>> = (0..in_flight.min(blocks as usize)).map(|_| Slot::default()).collect();
     let mut ends_in_cr = false;
     let mut next = 0_u64;
     while next < blocks && stitcher.fault.is_none() {
@@ -216,12 +225,9 @@ struct Measurer<'a, F> {
     keyer: &'a F,
 }
 
-impl<F> Measurer<'_, F> {
+impl<F: Keyer> Measurer<'_, F> {
     /// Every record that begins and ends in the block, from the known or guessed start on.
-    fn block<K: Copy>(&self, block: &[u8], start: Start, mut records: Vec<Record<K>>) -> Guess<K>
-    where
-        F: Keyer<K>,
-    {
+    fn block(&self, block: &[u8], start: Start, mut records: Vec<Record<F::Key>>) -> Guess<F::Key> {
         records.clear();
         let start = match start {
             Start::Known(start) => start,
@@ -243,21 +249,26 @@ impl<F> Measurer<'_, F> {
             records.push(self.record(block, end, &parsed, text_checked, &mut scratch));
             end = parsed.end;
         }
+        self.keyer.settle(&mut records);
         Guess { start, records, end }
     }
 
+    /// A record that is measured on its own.
+    fn settled(&self, buf: &[u8], begin: usize, parsed: &Parsed, scratch: &mut Vec<u8>) -> Record<F::Key> {
+        let mut record = self.record(buf, begin, parsed, false, scratch);
+        self.keyer.settle(std::slice::from_mut(&mut record));
+        record
+    }
+
     #[inline]
-    fn record<K>(
+    fn record(
         &self,
         buf: &[u8],
         begin: usize,
         parsed: &Parsed,
         text_checked: bool,
         scratch: &mut Vec<u8>,
-    ) -> Record<K>
-    where
-        F: Keyer<K>,
-    {
+    ) -> Record<F::Key> {
         let content = &buf[parsed.content.clone()];
         let rewritten = !parsed.canonical || self.shape.delimiter != b',';
         let len_out = if rewritten {
@@ -274,7 +285,7 @@ impl<F> Measurer<'_, F> {
             rewritten: rewritten || parsed.content.start != begin,
             reject: self.rules.check(parsed, content, len_out as u64, text_checked),
             spans_lines: parsed.spans_lines,
-            key: (self.keyer)(parsed.key.as_ref().map(|key| &buf[key.clone()])),
+            key: self.keyer.read(parsed.key.as_ref().map(|key| &buf[key.clone()])),
         }
     }
 }
@@ -291,9 +302,9 @@ fn first_line_end(block: &[u8]) -> Option<usize> {
 }
 
 /// Knows what is true: takes over what the workers found from where it has proved right.
-struct Stitcher<'a, K, F> {
+struct Stitcher<'a, F: Keyer> {
     measurer: &'a Measurer<'a, F>,
-    sink: &'a mut dyn FnMut(&Record<K>),
+    sink: &'a mut dyn FnMut(&Record<F::Key>),
     /// The bytes from the last record's end on.
     carry: Vec<u8>,
     /// Where the carry begins in the file.
@@ -306,8 +317,8 @@ struct Stitcher<'a, K, F> {
     scratch: Vec<u8>,
 }
 
-impl<'a, K: Copy, F: Keyer<K>> Stitcher<'a, K, F> {
-    fn new(measurer: &'a Measurer<'a, F>, offset: u64, sink: &'a mut dyn FnMut(&Record<K>)) -> Self {
+impl<'a, F: Keyer> Stitcher<'a, F> {
+    fn new(measurer: &'a Measurer<'a, F>, offset: u64, sink: &'a mut dyn FnMut(&Record<F::Key>)) -> Self {
         Stitcher {
             measurer,
             sink,
@@ -322,7 +333,7 @@ impl<'a, K: Copy, F: Keyer<K>> Stitcher<'a, K, F> {
     }
 
     /// Goes through `block[from..]`, which follows the carry in the file.
-    fn block(&mut self, block: &[u8], from: usize, guess: &Guess<K>) {
+    fn block(&mut self, block: &[u8], from: usize, guess: &Guess<F::Key>) {
         let mut boundary = Boundary { records: &guess.records, next: 0, end: guess.start };
         let mut taken = from;
         // Usually the carried record ends where the guess begins.
@@ -341,7 +352,7 @@ impl<'a, K: Copy, F: Keyer<K>> Stitcher<'a, K, F> {
             let mut kernel = Kernel::new(&carry, 0, self.measurer.shape, false);
             let mut done = 0;
             while let Step::Record(parsed) = kernel.next() {
-                let record = self.measurer.record(&carry, done, &parsed, false, &mut self.scratch);
+                let record = self.measurer.settled(&carry, done, &parsed, &mut self.scratch);
                 done = parsed.end;
                 if !self.emit(&record) {
                     return;
@@ -369,7 +380,7 @@ impl<'a, K: Copy, F: Keyer<K>> Stitcher<'a, K, F> {
 
     /// Hands a record on; `false` if it is a fault.
     #[inline]
-    fn emit(&mut self, record: &Record<K>) -> bool {
+    fn emit(&mut self, record: &Record<F::Key>) -> bool {
         let mut record = *record;
         if self.blank.0 > 0 {
             record.len_raw += self.blank.0 as u32;
@@ -434,7 +445,7 @@ impl<'a, K: Copy, F: Keyer<K>> Stitcher<'a, K, F> {
         loop {
             match kernel.next() {
                 Step::Record(parsed) => {
-                    let record = self.measurer.record(&carry, done, &parsed, false, &mut self.scratch);
+                    let record = self.measurer.settled(&carry, done, &parsed, &mut self.scratch);
                     done = parsed.end;
                     if !self.emit(&record) {
                         return;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use proptest::prelude::*;
 
 use super::oracle::{OracleRecord, records as oracle};
-use super::{RawFault, Record, Summary, scan_blocks};
+use super::{Keyer, RawFault, Record, Summary, scan_blocks};
 use crate::job::Input;
 use crate::record::{Fields, value, write_normalized};
 use crate::reject::{FaultCode, RejectCode};
@@ -31,15 +31,31 @@ fn source(header: &str, text: &[u8], delimiter: u8) -> (tempfile::TempPath, Sour
 
 type Key = Option<u64>;
 
+/// Reads keys, and leaves a mark where it settles them.
+struct TestKeyer;
+
+impl Keyer for TestKeyer {
+    type Key = Key;
+
+    fn read(&self, field: Option<&[u8]>) -> Key {
+        field.map(|field| xxhash_rust::xxh3::xxh3_64(&value(field)) ^ 1)
+    }
+
+    fn settle(&self, records: &mut [Record<Key>]) {
+        for record in records {
+            record.key = record.key.map(|key| key ^ 1);
+        }
+    }
+}
+
 /// Scans a text whose header has the columns `k` and `v`.
 fn scan_text(text: &[u8], delimiter: u8, block_bytes: usize) -> (Vec<Record<Key>>, Summary) {
     let header = format!("k{}v\n", char::from(delimiter));
     let (_path, source) = source(&header, text, delimiter);
     let rules = Rules { columns: 2, max_record_bytes: 1 << 20 };
     let mut found = Vec::new();
-    let keyer = |field: Option<&[u8]>| field.map(|field| xxhash_rust::xxh3::xxh3_64(&value(field)));
     let mut sink = |record: &Record<Key>| found.push(*record);
-    let summary = scan_blocks(&source, block_bytes, rules, &keyer, &mut sink, &()).unwrap();
+    let summary = scan_blocks(&source, block_bytes, rules, &TestKeyer, &mut sink, &()).unwrap();
     (found, summary)
 }
 
