@@ -1,0 +1,145 @@
+//! When tokens were asked for, so that Zoho's limit of 10 in 10 minutes is never met, across runs too.
+//!
+//! The file, where there is one, holds one RFC 3339 time a line and nothing else: no token, no client. It is replaced
+//! as a whole before the request goes out.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+
+/// Zoho allows 10 (`token-validity.html`); two are left for whoever else uses the refresh token.
+pub(crate) const MOST: usize = 8;
+/// In so much time.
+pub(crate) const WINDOW: Duration = Duration::from_mins(10);
+/// Zoho's window begins when the request arrives there.
+const GRACE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct RefreshLog {
+    path: Option<PathBuf>,
+    /// In ascending order.
+    times: VecDeque<SystemTime>,
+}
+
+impl RefreshLog {
+    /// Reads what earlier runs have left; no file is an empty log.
+    pub(crate) fn open(path: Option<PathBuf>, now: SystemTime) -> io::Result<RefreshLog> {
+        let text = match path.as_deref().map(fs::read_to_string) {
+            Some(Ok(text)) => text,
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Some(Err(_)) | None => String::new(),
+        };
+        let mut times = Vec::new();
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let time = line.trim().parse::<Timestamp>().map_err(io::Error::other)?;
+            // A clock set back since would make a time of the future hold up every refresh until then.
+            times.push(SystemTime::try_from(time).map_err(io::Error::other)?.min(now));
+        }
+        times.sort_unstable();
+        Ok(RefreshLog { path, times: times.into() })
+    }
+
+    /// How long to wait before the next request; zero: now.
+    pub(crate) fn wait(&mut self, now: SystemTime) -> Duration {
+        let age = |time: &SystemTime| now.duration_since(*time).unwrap_or_default();
+        while self.times.front().is_some_and(|time| age(time) > WINDOW + GRACE) {
+            self.times.pop_front();
+        }
+        if self.times.len() < MOST {
+            return Duration::ZERO;
+        }
+        // More than eight may stand here, if an older zbulk allowed more.
+        let oldest = &self.times[self.times.len() - MOST];
+        (WINDOW + GRACE).saturating_sub(age(oldest)) + Duration::from_millis(1)
+    }
+
+    /// A request goes out now.
+    pub(crate) fn record(&mut self, now: SystemTime) -> io::Result<()> {
+        self.times.push_back(now);
+        self.save()
+    }
+
+    /// The request that was recorded last never went out.
+    pub(crate) fn forget_last(&mut self) -> io::Result<()> {
+        self.times.pop_back();
+        self.save()
+    }
+
+    fn save(&self) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut text = String::new();
+        for time in &self.times {
+            let time = Timestamp::try_from(*time).map_err(io::Error::other)?;
+            text.push_str(&time.to_string());
+            text.push('\n');
+        }
+        let mut draft = path.clone().into_os_string();
+        draft.push(".new");
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(&draft, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn at(seconds: u64) -> SystemTime {
+        START + Duration::from_secs(1_700_000_000 + seconds)
+    }
+
+    #[test]
+    fn the_ninth_request_waits_until_the_first_is_ten_minutes_old() {
+        let mut log = RefreshLog::open(None, at(0)).unwrap();
+        for second in 0..8 {
+            assert_eq!(log.wait(at(second)), Duration::ZERO);
+            log.record(at(second)).unwrap();
+        }
+        let wait = log.wait(at(100));
+        assert_eq!(wait.as_secs(), 501);
+        assert_eq!(log.wait(at(100) + wait), Duration::ZERO);
+    }
+
+    #[test]
+    fn it_is_remembered_across_runs_without_a_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("refreshes");
+        let mut log = RefreshLog::open(Some(path.clone()), at(0)).unwrap();
+        for second in 0..9 {
+            log.record(at(second)).unwrap();
+        }
+        log.forget_last().unwrap();
+        let mut log = RefreshLog::open(Some(path.clone()), at(60)).unwrap();
+        assert_eq!(log.wait(at(60)).as_secs(), 541);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("2023-11-14T22:13:20Z\n"), "{text}");
+        assert_eq!(text.lines().count(), 8);
+    }
+
+    #[test]
+    fn a_file_that_is_no_log_is_an_error_and_not_an_empty_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("refreshes");
+        fs::write(&path, "hello\n").unwrap();
+        assert!(RefreshLog::open(Some(path), at(0)).is_err());
+    }
+
+    #[test]
+    fn times_of_the_future_count_as_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("refreshes");
+        fs::write(&path, "2099-01-01T00:00:00Z\n".repeat(8)).unwrap();
+        let mut log = RefreshLog::open(Some(path), at(0)).unwrap();
+        assert_eq!(log.wait(at(0)).as_secs(), 601);
+        assert_eq!(log.wait(at(602)), Duration::ZERO);
+    }
+}

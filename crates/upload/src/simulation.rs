@@ -1,0 +1,1 @@
+//! Simulated carriers and the laws they are to keep.
