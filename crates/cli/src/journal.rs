@@ -105,7 +105,7 @@ impl Journal {
         Ok(Journal { file, path, state, broken: false })
     }
 
-    /// Opens the journal of a run that goes on; `None` if there is none, or none whose header is durable.
+    /// Opens the journal of a run that goes on; `None` if there is none.
     ///
     /// # Errors
     /// `Damaged`, `Newer`, `Io`.
@@ -119,9 +119,7 @@ impl Journal {
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| io("read", error))?;
-        let Some(Recovered { state, durable }) = recover(&path, &bytes)? else {
-            return Ok(None);
-        };
+        let Recovered { state, durable } = recover(&path, &bytes)?;
         if durable < bytes.len() {
             file.set_len(durable as u64).map_err(|error| io("truncate", error))?;
             file.sync_all().map_err(|error| io("sync", error))?;
@@ -140,7 +138,7 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(JournalError::Io { action: "read", path, source }),
         };
-        Ok(recover(&path, &bytes)?.map(|recovered| recovered.state))
+        Ok(Some(recover(&path, &bytes)?.state))
     }
 
     /// Appends an event; durable on return.
@@ -185,8 +183,8 @@ struct Recovered {
     durable: usize,
 }
 
-/// Reads a journal's bytes; `None` where not even its header and plan are whole.
-fn recover(path: &Path, bytes: &[u8]) -> Result<Option<Recovered>> {
+/// Reads a journal's bytes. Header and plan were published together, so that a journal without them is damaged.
+fn recover(path: &Path, bytes: &[u8]) -> Result<Recovered> {
     let damaged = |line: usize, source: anyhow::Error| JournalError::Damaged {
         path: path.to_owned(),
         line: line as u64 + 1,
@@ -212,9 +210,10 @@ fn recover(path: &Path, bytes: &[u8]) -> Result<Option<Recovered>> {
         }
         rest = &rest[length + 1..];
     }
+    let whole_lines = lines.len();
     let mut lines = lines.into_iter();
     let (Some((header, _)), Some((plan, mut durable))) = (lines.next(), lines.next()) else {
-        return Ok(None);
+        return Err(damaged(whole_lines.min(1), StateError::NoHeader.into()));
     };
     let mut state = State::begin(header, plan).map_err(|error| match error {
         newer @ StateError::Newer(_) => JournalError::Newer { path: path.to_owned(), source: newer },
@@ -225,5 +224,5 @@ fn recover(path: &Path, bytes: &[u8]) -> Result<Option<Recovered>> {
         state.apply(line).map_err(|error| damaged(number, error.into()))?;
         durable = end;
     }
-    Ok(Some(Recovered { state, durable }))
+    Ok(Recovered { state, durable })
 }
