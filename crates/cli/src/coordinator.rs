@@ -27,11 +27,11 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(5);
 
 /// The owner says no: the journal cannot be written, or the run is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused;
+pub(crate) struct Refused;
 
 /// What became of a chunk that the server gave a `file_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accepted {
+pub(crate) enum Accepted {
     /// It is durable.
     Recorded,
     /// Another chunk has this `file_id`: the chunk is recorded as failed.
@@ -45,13 +45,13 @@ struct Request {
 
 /// Sends events to the owner. Clones talk to the same one.
 #[derive(Debug, Clone)]
-pub struct Handle {
+pub(crate) struct Handle {
     requests: mpsc::Sender<Request>,
 }
 
 /// The owner's thread.
 #[derive(Debug)]
-pub struct Coordinator {
+pub(crate) struct Coordinator {
     thread: JoinHandle<Owner>,
 }
 
@@ -69,7 +69,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// Where the manifest cannot be written or the thread not be started.
-    pub fn start(
+    pub(crate) fn start(
         journal: Journal,
         dir: PathBuf,
         progress: Arc<Progress>,
@@ -88,7 +88,7 @@ impl Coordinator {
     ///
     /// # Panics
     /// If the owner has.
-    pub fn join(self) -> (Journal, Option<Failure>) {
+    pub(crate) fn join(self) -> (Journal, Option<Failure>) {
         let owner = self.thread.join().expect("invariant: the coordinator does not panic");
         (owner.journal, owner.failure)
     }
@@ -99,7 +99,7 @@ impl Handle {
     ///
     /// # Errors
     /// `Refused` after the first failure.
-    pub async fn append(&self, event: Event) -> Result<Accepted, Refused> {
+    pub(crate) async fn append(&self, event: Event) -> Result<Accepted, Refused> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request { event, answer }).await.map_err(|_| Refused)?;
         answered.await.map_err(|_| Refused)?
@@ -109,7 +109,7 @@ impl Handle {
     ///
     /// # Errors
     /// `Refused` after the first failure.
-    pub fn append_blocking(&self, event: Event) -> Result<Accepted, Refused> {
+    pub(crate) fn append_blocking(&self, event: Event) -> Result<Accepted, Refused> {
         let (answer, answered) = oneshot::channel();
         self.requests.blocking_send(Request { event, answer }).map_err(|_| Refused)?;
         answered.blocking_recv().map_err(|_| Refused)?

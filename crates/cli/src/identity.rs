@@ -8,10 +8,10 @@ use crate::config::Destination;
 use crate::journal::event::{FORMAT, Header, Input, Plan, PlannedChunk, Target};
 
 /// Program and version, as journal and manifest name them.
-pub const TOOL: &str = concat!("zbulk ", env!("CARGO_PKG_VERSION"));
+pub(crate) const TOOL: &str = concat!("zbulk ", env!("CARGO_PKG_VERSION"));
 
 /// The journal's header for a job that is prepared.
-pub fn header(name: &str, target: Target, job: &Job, prepared: &Prepared) -> Header {
+pub(crate) fn header(name: &str, target: Target, job: &Job, prepared: &Prepared) -> Header {
     let settings = settings(job, prepared);
     let inputs = prepared
         .inputs()
@@ -41,7 +41,7 @@ pub fn header(name: &str, target: Target, job: &Job, prepared: &Prepared) -> Hea
 }
 
 /// The journal's second line.
-pub fn plan(job: &Job, prepared: &Prepared) -> Plan {
+pub(crate) fn plan(job: &Job, prepared: &Prepared) -> Plan {
     Plan {
         chunks: prepared.plan().chunks().iter().map(PlannedChunk::from).collect(),
         limits: job.settings.limits,
@@ -86,7 +86,7 @@ fn settings(job: &Job, prepared: &Prepared) -> Value {
 }
 
 /// Where archives go, as the journal names it.
-pub fn target(destination: &Destination) -> Target {
+pub(crate) fn target(destination: &Destination) -> Target {
     match destination {
         Destination::Sandbox => Target::Sandbox,
         Destination::Zoho(zoho) => Target::Zoho { dc: zoho.dc.as_str().to_owned(), org: zoho.org.clone() },
@@ -94,7 +94,7 @@ pub fn target(destination: &Destination) -> Target {
 }
 
 /// Everything in which a run that would go on differs from the one in the journal, a line each; empty if nothing.
-pub fn differences(journal: &Header, now: &Header) -> Vec<String> {
+pub(crate) fn differences(journal: &Header, now: &Header) -> Vec<String> {
     let mut differences = target_difference(&journal.target, &now.target).into_iter().collect::<Vec<_>>();
     if journal.settings != now.settings {
         value_differences("", &journal.settings, &now.settings, &mut differences);
@@ -122,7 +122,7 @@ pub fn differences(journal: &Header, now: &Header) -> Vec<String> {
 }
 
 /// In what two targets differ. One that is undecided differs from none.
-pub fn target_difference(journal: &Target, now: &Target) -> Option<String> {
+pub(crate) fn target_difference(journal: &Target, now: &Target) -> Option<String> {
     if journal == now || *journal == Target::Undecided || *now == Target::Undecided {
         return None;
     }
@@ -130,7 +130,7 @@ pub fn target_difference(journal: &Target, now: &Target) -> Option<String> {
 }
 
 /// A target as messages name it.
-pub fn shown(target: &Target) -> String {
+pub(crate) fn shown(target: &Target) -> String {
     match target {
         Target::Sandbox => "the sandbox".to_owned(),
         Target::Zoho { dc, org } => format!("Zoho {dc}, org {org}"),

@@ -8,9 +8,9 @@
 //! tried again: the kernel may have dropped the bytes and report success the next time. After any error the journal
 //! takes no more lines.
 
-pub mod event;
+pub(crate) mod event;
 mod line;
-pub mod state;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 
@@ -27,11 +27,11 @@ use line::LineError;
 use state::{State, StateError};
 
 /// The journal's name in DIR.
-pub const FILE_NAME: &str = "journal.jsonl";
+pub(crate) const FILE_NAME: &str = "journal.jsonl";
 
 /// A journal open for appending, and the state that its lines add up to.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     file: File,
     path: PathBuf,
     state: State,
@@ -41,7 +41,7 @@ pub struct Journal {
 
 /// Why a journal cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum JournalError {
+pub(crate) enum JournalError {
     /// The operating system failed.
     #[error("cannot {action} the journal {}", path.display())]
     Io {
@@ -88,7 +88,7 @@ impl Journal {
     ///
     /// # Errors
     /// `Io`, also if there is one already.
-    pub fn create(dir: &Path, header: Header, plan: Plan) -> Result<Journal> {
+    pub(crate) fn create(dir: &Path, header: Header, plan: Plan) -> Result<Journal> {
         let path = dir.join(FILE_NAME);
         let io = |action, source| JournalError::Io { action, path: path.clone(), source };
         let time = Timestamp::now();
@@ -109,7 +109,7 @@ impl Journal {
     ///
     /// # Errors
     /// `Damaged`, `Newer`, `Io`.
-    pub fn open(dir: &Path) -> Result<Option<Journal>> {
+    pub(crate) fn open(dir: &Path) -> Result<Option<Journal>> {
         let path = dir.join(FILE_NAME);
         let io = |action, source| JournalError::Io { action, path: path.clone(), source };
         let mut file = match open_to_append(&path) {
@@ -131,7 +131,7 @@ impl Journal {
     ///
     /// # Errors
     /// `Damaged`, `Newer`, `Io`.
-    pub fn read(dir: &Path) -> Result<Option<State>> {
+    pub(crate) fn read(dir: &Path) -> Result<Option<State>> {
         let path = dir.join(FILE_NAME);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
@@ -145,7 +145,7 @@ impl Journal {
     ///
     /// # Errors
     /// `Io` and from then on `Broken`; `Contradiction` for an event that cannot follow.
-    pub fn append(&mut self, event: Event) -> Result<()> {
+    pub(crate) fn append(&mut self, event: Event) -> Result<()> {
         if self.broken {
             return Err(JournalError::Broken { path: self.path.clone() });
         }
@@ -161,12 +161,12 @@ impl Journal {
 
     /// Whether an append has failed: the state may then be one event ahead of what is durable, and must not be
     /// published.
-    pub fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.broken
     }
 
     /// What the lines add up to.
-    pub fn state(&self) -> &State {
+    pub(crate) fn state(&self) -> &State {
         &self.state
     }
 }

@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 /// The lock's file in DIR. It stays there: a lock on a file that is removed would lock nothing.
-pub const FILE_NAME: &str = "lock";
+pub(crate) const FILE_NAME: &str = "lock";
 
 /// A held lock; dropped, it is free.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: File,
     path: PathBuf,
 }
 
 /// Why a lock could not be had.
 #[derive(Debug, thiserror::Error)]
-pub enum LockError {
+pub(crate) enum LockError {
     /// Another process holds it, and this is what it wrote about itself.
     #[error("another zbulk works in this directory: {holder}")]
     Held {
@@ -36,7 +36,7 @@ impl Lock {
     ///
     /// # Errors
     /// `Held`; `Io`, also where `DIR/lock` is a link.
-    pub fn take(dir: &Path) -> Result<Lock, LockError> {
+    pub(crate) fn take(dir: &Path) -> Result<Lock, LockError> {
         let path = dir.join(FILE_NAME);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -66,7 +66,7 @@ impl Lock {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn remove(self) -> io::Result<()> {
+    pub(crate) fn remove(self) -> io::Result<()> {
         std::fs::remove_file(&self.path)
     }
 }

@@ -13,19 +13,19 @@ use crate::journal::state::{ChunkState, State, UploadState};
 use crate::publish::publish;
 
 /// The JSON Schema of `manifest.json`.
-pub const SCHEMA: &str = include_str!("manifest.schema.json");
+pub(crate) const SCHEMA: &str = include_str!("manifest.schema.json");
 
 /// The manifest's names in DIR.
-pub const JSON_NAME: &str = "manifest.json";
+pub(crate) const JSON_NAME: &str = "manifest.json";
 /// See [`JSON_NAME`].
-pub const CSV_NAME: &str = "manifest.csv";
+pub(crate) const CSV_NAME: &str = "manifest.csv";
 
 /// The format's version; readers ignore fields that they do not know.
 const FORMAT: u32 = 1;
 
 /// `manifest.json`.
 #[derive(Debug, Serialize)]
-pub struct Manifest<'a> {
+pub(crate) struct Manifest<'a> {
     format: u32,
     tool: &'a str,
     name: &'a str,
@@ -72,34 +72,34 @@ struct Entry<'a> {
 
 /// Sums over all chunks and inputs.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Data records in all inputs.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Those in the plan.
-    pub packed: u64,
+    pub(crate) packed: u64,
     /// Rejects; `records = packed + rejected`.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
     /// How many chunks there are.
-    pub chunks: u64,
+    pub(crate) chunks: u64,
     /// How many have a `file_id`.
-    pub uploaded: u64,
+    pub(crate) uploaded: u64,
     /// How many were refused or given up.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// How many were sent without a recorded outcome.
-    pub unknown: u64,
+    pub(crate) unknown: u64,
     /// How many were not sent yet.
-    pub pending: u64,
+    pub(crate) pending: u64,
     /// Bytes of the archives that are built.
-    pub archive_bytes: u64,
+    pub(crate) archive_bytes: u64,
     /// Bytes of all entries.
-    pub csv_bytes: u64,
+    pub(crate) csv_bytes: u64,
     /// Files that may be at the server without a chunk that knows them.
-    pub possible_orphans: u64,
+    pub(crate) possible_orphans: u64,
 }
 
 impl<'a> Manifest<'a> {
     /// The manifest of a state.
-    pub fn new(state: &'a State) -> Manifest<'a> {
+    pub(crate) fn new(state: &'a State) -> Manifest<'a> {
         Manifest {
             format: FORMAT,
             tool: &state.header.tool,
@@ -119,7 +119,7 @@ impl<'a> Manifest<'a> {
 
 impl Totals {
     /// The sums of a state.
-    pub fn of(state: &State) -> Totals {
+    pub(crate) fn of(state: &State) -> Totals {
         use crate::journal::state::UploadStatus::{Failed, Pending, Unknown, Uploaded};
         let mut totals = Totals::default();
         for input in &state.header.inputs {
@@ -198,7 +198,7 @@ fn chunk(chunk: &ChunkState) -> Chunk<'_> {
 }
 
 /// `manifest.csv`: one row an entry.
-pub fn to_csv(state: &State) -> String {
+pub(crate) fn to_csv(state: &State) -> String {
     let mut csv = "chunk,archive,module,role,records,first_record,last_record,csv_bytes,archive_bytes,sha256,file_id,created_time,state\n".to_owned();
     let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
     for of in Manifest::new(state).chunks {
@@ -233,7 +233,7 @@ pub fn to_csv(state: &State) -> String {
 }
 
 /// A field as RFC 4180 has it. What the server sends may hold anything.
-pub fn csv_field(field: &str) -> String {
+pub(crate) fn csv_field(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {
@@ -245,7 +245,7 @@ pub fn csv_field(field: &str) -> String {
 ///
 /// # Errors
 /// Those of the file system; each file is then the old one or the new one.
-pub fn write(dir: &Path, state: &State) -> io::Result<()> {
+pub(crate) fn write(dir: &Path, state: &State) -> io::Result<()> {
     let mut json = serde_json::to_vec_pretty(&Manifest::new(state))?;
     json.push(b'\n');
     publish(&dir.join(JSON_NAME), &json)?;

@@ -16,26 +16,26 @@ use crate::journal::event::Event;
 
 /// Archives that wait between packing and uploading, at the most: while one is sent the next is ready, and memory
 /// stays bounded by this, the uploads and the packing threads, each with one archive.
-pub const QUEUE: usize = 2;
+pub(crate) const QUEUE: usize = 2;
 
 /// An archive that is journaled as packed and waits to be sent.
 #[derive(Debug)]
-pub struct Ready {
+pub(crate) struct Ready {
     /// Its name: the chunk's identity.
-    pub name: String,
+    pub(crate) name: String,
     /// The ZIP.
-    pub bytes: Bytes,
+    pub(crate) bytes: Bytes,
 }
 
 /// How the uploads ended.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Why the run as a whole stopped, if it did.
-    pub failure: Option<Failure>,
+    pub(crate) failure: Option<Failure>,
     /// Chunks that were refused for good.
-    pub failed_chunks: u64,
+    pub(crate) failed_chunks: u64,
     /// What asked the run to stop.
-    pub signal: Option<Signal>,
+    pub(crate) signal: Option<Signal>,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ struct Shared {
 
 /// Sends everything that comes through the queue, `concurrency` archives at a time, until the queue ends, the run is
 /// stopped by a failure, or a signal comes. After a signal nothing new is begun, and what is in flight has ten seconds.
-pub async fn upload_all(
+pub(crate) async fn upload_all(
     queue: mpsc::Receiver<Ready>,
     client: Arc<Client>,
     handle: Handle,

@@ -13,7 +13,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// Those of the file system. The name then still means what it meant before.
-pub fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
     publish_with(path, |file| file.write_all(bytes))
 }
 
@@ -21,7 +21,10 @@ pub fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of the file system and of `write`. The name then still means what it meant before.
-pub fn publish_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn publish_with(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(".zbulk-")
@@ -43,7 +46,7 @@ const BUFFER_BYTES: usize = 1 << 16;
 ///
 /// # Errors
 /// Those of the file system.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
@@ -51,7 +54,7 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of the file system; also where the name means something that is no directory, or a link.
-pub fn create_dir(dir: &Path) -> io::Result<bool> {
+pub(crate) fn create_dir(dir: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => {
             sync_dir(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;

@@ -18,13 +18,13 @@ use crate::publish::{create_dir, publish_with};
 use crate::session::io_failure;
 
 /// The directory's name in DIR.
-pub const DIR_NAME: &str = "rejects";
+pub(crate) const DIR_NAME: &str = "rejects";
 
 /// Writes the rejects of all inputs anew; removes what an earlier run has left. How many records there are.
 ///
 /// # Errors
 /// 1 where the file system fails; those of reading the inputs.
-pub fn write(dir: &Path, prepared: &Prepared) -> Result<u64> {
+pub(crate) fn write(dir: &Path, prepared: &Prepared) -> Result<u64> {
     let rejects = dir.join(DIR_NAME);
     match fs::remove_dir_all(&rejects) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

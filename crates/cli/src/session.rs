@@ -15,7 +15,7 @@ use crate::publish::create_dir;
 
 /// DIR, locked.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     dir: PathBuf,
     lock: Lock,
     created: bool,
@@ -27,7 +27,7 @@ impl Session {
     ///
     /// # Errors
     /// 8 where another process works in it; 7 where the journal is damaged; 1 where the file system fails.
-    pub fn open(dir: &Path) -> Result<Session> {
+    pub(crate) fn open(dir: &Path) -> Result<Session> {
         let created = create_dir(dir).map_err(|error| io_failure(error, "create", dir))?;
         let lock = Lock::take(dir).map_err(|error| match error {
             LockError::Held { .. } => Failure::new(
@@ -42,7 +42,7 @@ impl Session {
     }
 
     /// Takes the journal that was found, to go on with it.
-    pub fn take_journal(&mut self) -> Option<Journal> {
+    pub(crate) fn take_journal(&mut self) -> Option<Journal> {
         self.journal.take()
     }
 
@@ -50,7 +50,7 @@ impl Session {
     ///
     /// # Errors
     /// 7, naming all that differs, where the journal found is of another run that has sent something.
-    pub fn begin(&mut self, header: Header, plan: Plan, progress: &Progress) -> Result<Journal> {
+    pub(crate) fn begin(&mut self, header: Header, plan: Plan, progress: &Progress) -> Result<Journal> {
         let Some(mut found) = self.journal.take() else {
             return Journal::create(&self.dir, header, plan).map_err(journal_failure);
         };
@@ -102,7 +102,7 @@ impl Session {
     }
 
     /// Leaves without a trace where DIR was not there before and nothing was begun in it.
-    pub fn abandon(self) {
+    pub(crate) fn abandon(self) {
         if self.created {
             // Only tidiness is at stake: what cannot be removed does no harm.
             drop(self.lock.remove());
@@ -114,7 +114,7 @@ impl Session {
     ///
     /// # Errors
     /// 1 where the file system fails.
-    pub fn discard_unsent(&mut self) -> Result<()> {
+    pub(crate) fn discard_unsent(&mut self) -> Result<()> {
         if self.journal.take_if(|journal| !journal.state().attempted).is_none() {
             return Ok(());
         }
@@ -132,7 +132,7 @@ impl Session {
 }
 
 /// A journal's failure with its exit code: 7 for what is wrong in it, 1 for what the file system does.
-pub fn journal_failure(error: JournalError) -> Failure {
+pub(crate) fn journal_failure(error: JournalError) -> Failure {
     match &error {
         JournalError::Damaged { .. } => Failure::new(ExitCode::Journal, error).hint(
             "something other than zbulk has changed the file; put back a copy of it, or name another directory with `--out` to begin anew: \
@@ -148,7 +148,7 @@ pub fn journal_failure(error: JournalError) -> Failure {
 }
 
 /// A failure of the file system, with what was tried on which path.
-pub fn io_failure(error: io::Error, action: &str, path: &Path) -> Failure {
+pub(crate) fn io_failure(error: io::Error, action: &str, path: &Path) -> Failure {
     let error = anyhow::Error::new(error).context(format!("cannot {action} {}", path.display()));
     Failure::new(ExitCode::Unexpected, error).hint(
         "see that the disk has room and that you may write there, or name another directory with `--out`",

@@ -11,7 +11,7 @@ use crate::manifest::{Manifest, Totals};
 use crate::output::{self, Table, bytes, count};
 
 /// Prints where every chunk stands.
-pub fn print(state: &State, output: &Output) -> Result<()> {
+pub(crate) fn print(state: &State, output: &Output) -> Result<()> {
     let mut out = output::stdout();
     let printed = if output.json {
         out.json(&Manifest::new(state))
@@ -62,16 +62,15 @@ fn totals(state: &State) -> Vec<String> {
         [(totals.pending, "pending"), (totals.failed, "failed"), (totals.unknown, "unknown")]
     {
         if number > 0 {
-            first.push_str(&format!(", {} {what}", count(number)));
+            first.extend([", ", &count(number), " ", what]);
         }
     }
     let mut second =
         format!("{} of archives, to {}", bytes(totals.archive_bytes), identity::shown(&state.header.target));
     if totals.possible_orphans > 0 {
-        second.push_str(&format!(
-            "; {} attempts without an answer may have left a file there that no chunk knows",
-            count(totals.possible_orphans)
-        ));
+        second += "; ";
+        second += &count(totals.possible_orphans);
+        second += " attempts without an answer may have left a file there that no chunk knows";
     }
     vec![String::new(), first, second]
 }

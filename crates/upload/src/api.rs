@@ -172,8 +172,12 @@ pub(crate) struct Envelope {
     pub(crate) code: Option<String>,
     /// `message`, `ERROR_MESSAGE`, or the front end's `x-error`, `x-info` and `info`.
     pub(crate) message: Option<String>,
-    /// A numeric `ERROR_CODE`, or `http_status`: the status that the answer should have had.
+    /// A numeric `ERROR_CODE`: the status that the answer should have had.
+    pub(crate) error_status: Option<u16>,
+    /// `http_status`, which some front ends repeat in the body.
     pub(crate) http_status: Option<u16>,
+    /// One of the front ends' own words for an error: `ERROR_MESSAGE`, `x-error`, `x-info`.
+    pub(crate) front_end_error: bool,
     /// `details.file_id`, a string or an integer.
     pub(crate) file_id: Option<FileId>,
     /// `details.created_time`.
@@ -197,7 +201,11 @@ impl Envelope {
             status: field("status"),
             code: field("code").or_else(|| field("ERROR_CODE").filter(|code| code.parse::<u16>().is_err())),
             message: ["message", "ERROR_MESSAGE", "x-error", "x-info", "info"].into_iter().find_map(field),
-            http_status: ["ERROR_CODE", "http_status"].into_iter().find_map(|name| status(object.get(name)?)),
+            error_status: object.get("ERROR_CODE").and_then(status).filter(|status| *status >= 400),
+            http_status: object.get("http_status").and_then(status),
+            front_end_error: ["ERROR_MESSAGE", "x-error", "x-info"]
+                .into_iter()
+                .any(|name| field(name).is_some()),
             file_id: detail("file_id").and_then(identity),
             created_time: detail("created_time").and_then(text),
             retry_after: detail("retry_after").and_then(seconds),
@@ -290,14 +298,14 @@ mod tests {
         assert_eq!(usual.known_code(), Some(Code::InvalidToken));
         assert_eq!(usual.message.as_deref(), Some("invalid oauth token"));
         let numeric = read(r#"{"ERROR_CODE":401,"ERROR_MESSAGE":"Unauthorized"}"#);
-        assert_eq!((numeric.code, numeric.http_status), (None, Some(401)));
+        assert_eq!((numeric.code, numeric.error_status), (None, Some(401)));
         let textual = read(r#"{"ERROR_CODE":"NO_PERMISSION"}"#);
         assert_eq!(textual.known_code(), Some(Code::NoPermission));
         let front = read(r#"{"x-error":"check if headers are present","http_status":"400"}"#);
         assert_eq!(front.message.as_deref(), Some("check if headers are present"));
         assert_eq!(front.http_status, Some(400));
         let limit = read(r#"{"code":"TOO_MANY_REQUESTS","details":{"retry_after":60}}"#);
-        assert_eq!(limit.retry_after, Some(Duration::from_secs(60)));
+        assert_eq!(limit.retry_after, Some(Duration::from_mins(1)));
         assert_eq!(read(r#"{"details":{"retry_after":-1}}"#).retry_after, None);
         assert_eq!(read(r#"{"details":{"retry_after":"2"}}"#).retry_after, Some(Duration::from_secs(2)));
     }

@@ -412,3 +412,6 @@ fn log_failed(error: &std::io::Error) -> Stop {
         "check that the output directory can be written",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,8 @@ pub enum Disposition {
 /// The facts of a success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
+    /// The status of the answer.
+    pub http_status: u16,
     /// `details.file_id`.
     pub file_id: FileId,
     /// `details.created_time`, where it was given.
@@ -203,9 +205,9 @@ impl Answer<'_> {
         {
             return disposition;
         }
-        match self.status {
+        match self.envelope.as_ref().and_then(|envelope| envelope.error_status).unwrap_or(self.status) {
             200..=299 => self.by_body(),
-            _ => self.by_status(self.status),
+            status => self.by_status(status),
         }
     }
 
@@ -258,6 +260,7 @@ impl Answer<'_> {
                     unknown(Cause::Early(status))
                 }
                 Some(file_id) => Disposition::Done(Receipt {
+                    http_status: status,
                     file_id: file_id.clone(),
                     created_time: envelope.created_time.clone(),
                     code: envelope.code.clone(),
@@ -268,8 +271,8 @@ impl Answer<'_> {
         match envelope.http_status {
             Some(inner @ (100..=199 | 300..)) => self.by_status(inner),
             // An error in Zoho's own words, though in one that is not known here: the same body would meet it again.
-            _ if envelope.status.is_some() || envelope.code.is_some() => {
-                Disposition::FailChunk { hint: None }
+            _ if envelope.status.is_some() || envelope.code.is_some() || envelope.front_end_error => {
+                self.refused_archive()
             }
             _ => unknown(Cause::NoFileId(status)),
         }
@@ -290,11 +293,21 @@ impl Answer<'_> {
                 self.retry(status, if whole { Acceptance::Unlikely } else { Acceptance::Impossible })
             }
             500..=599 => self.retry(status, self.refused()),
-            400..=499 => Disposition::FailChunk { hint: None },
+            400..=499 => self.refused_archive(),
             _ => Disposition::FailRun {
                 hint: "the server answers with a redirect, which is never followed: check --upload-url and --dc",
             },
         }
+    }
+
+    /// An error without a code that is known here. The front end's own complaint about the headers would meet every
+    /// archive.
+    fn refused_archive(&self) -> Disposition {
+        let message = self.envelope.as_ref().and_then(|envelope| envelope.message.as_deref());
+        if message.is_some_and(|message| message.to_ascii_lowercase().contains("x-crm-org")) {
+            return Disposition::FailRun { hint: Code::MandatoryNotFound.hint() };
+        }
+        Disposition::FailChunk { hint: None }
     }
 
     fn retry(&self, status: u16, acceptance: Acceptance) -> Disposition {

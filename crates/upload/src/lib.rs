@@ -15,8 +15,6 @@
 //! # Ok::<(), upload::Error>(())
 //! ```
 
-#![forbid(unsafe_code)]
-
 mod api;
 mod auth;
 mod backoff;

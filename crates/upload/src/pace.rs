@@ -53,7 +53,7 @@ mod tests {
         assert_eq!(pace.reserve(100), None);
         assert_eq!(pace.reserve(100), Some(begun + Duration::from_millis(100)));
         assert_eq!(pace.reserve(50), Some(begun + Duration::from_millis(200)));
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         // An idle minute is not saved up for a burst.
         assert_eq!(pace.reserve(100), None);
         assert!(pace.reserve(100).is_some());

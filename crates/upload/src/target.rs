@@ -158,7 +158,7 @@ impl Target {
     }
 }
 
-/// Whether a URL's host is this machine: `localhost`, 127.0.0.0/8 or ::1.
+/// Whether a URL's host is this machine: `localhost`, `127.0.0.0/8` or `::1`.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),

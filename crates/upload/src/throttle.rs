@@ -40,6 +40,14 @@ pub(crate) struct Throttle {
     turn: tokio::sync::Mutex<()>,
 }
 
+/// An answer's headers have asked everybody to wait.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    at: Instant,
+    /// Where the headers said it; the body may say it too.
+    retry_after: Option<Duration>,
+}
+
 /// What keeps a waiter.
 enum Step {
     Go,
@@ -120,6 +128,7 @@ impl Throttle {
             };
             match until {
                 Some(until) => tokio::select! {
+                    biased;
                     () = changed => {}
                     () = sleep_until(until) => {}
                 },
@@ -157,8 +166,7 @@ pub(crate) struct Admission {
     throttle: Arc<Throttle>,
     probe: bool,
     started: Option<Instant>,
-    /// When an answer's headers asked everybody to wait.
-    asked: Arc<Mutex<Option<Instant>>>,
+    asked: Arc<Mutex<Option<Asked>>>,
     outcome: Outcome,
 }
 
@@ -202,14 +210,15 @@ impl Drop for Admission {
 /// Closes the gate the moment that headers ask for it, before the body says for how long.
 pub(crate) struct Bell {
     throttle: Arc<Throttle>,
-    asked: Arc<Mutex<Option<Instant>>>,
+    asked: Arc<Mutex<Option<Asked>>>,
 }
 
 impl Bell {
-    pub(crate) fn ring(&self) {
+    /// `retry_after` is the header's, where it has one.
+    pub(crate) fn ring(&self, retry_after: Option<Duration>) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.is_none() {
-            *asked = Some(Instant::now());
+            *asked = Some(Asked { at: Instant::now(), retry_after });
             self.throttle.lock().unread += 1;
         }
     }

@@ -61,9 +61,8 @@ pub(crate) fn read(status: u16, headers: &HeaderMap, body: &[u8], now: SystemTim
             };
         }
         let lifetime = match (whole("expires_in_sec"), whole("expires_in")) {
-            (Some(seconds), _) => Duration::from_secs(seconds),
             (None, Some(millis)) if millis > SECONDS_AT_MOST => Duration::from_millis(millis),
-            (None, Some(seconds)) => Duration::from_secs(seconds),
+            (Some(seconds), _) | (None, Some(seconds)) => Duration::from_secs(seconds),
             (None, None) => LIFETIME,
         };
         return TokenAnswer::Granted(Grant {

@@ -37,16 +37,16 @@ pub(crate) fn execute(config: Config) -> Result<ExitCode> {
             with_progress(&config.output.clone(), |progress| plan::execute(&config, progress))
         }
         Config::Pack(config) => {
-            with_progress(&config.output.clone(), |progress| pack::execute(config, progress))
+            with_progress(&config.output.clone(), |progress| pack::execute(&config, progress))
         }
         Config::Upload(config) => {
             with_progress(&config.output.clone(), |progress| upload::execute(config, progress))
         }
         Config::Status(config) => {
-            with_progress(&config.output.clone(), |progress| status::execute(config, progress))
+            with_progress(&config.output.clone(), |progress| status::execute(&config, progress))
         }
         Config::Verify(config) => {
-            with_progress(&config.output.clone(), |progress| verify::execute(config, progress))
+            with_progress(&config.output.clone(), |progress| verify::execute(&config, progress))
         }
         Config::AuthCheck(config) => {
             with_progress(&config.output.clone(), |progress| auth::execute(config, progress))

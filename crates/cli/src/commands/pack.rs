@@ -14,7 +14,7 @@ use crate::progress::{Activity, Progress};
 use crate::session::Session;
 
 /// Runs the command.
-pub fn execute(config: config::Pack, progress: &Arc<Progress>) -> Result<ExitCode> {
+pub(crate) fn execute(config: &config::Pack, progress: &Arc<Progress>) -> Result<ExitCode> {
     let target = if config.sandbox { Target::Sandbox } else { Target::Undecided };
     let mut session = Session::open(&config.dir)?;
     let started = start(&mut session, &config.name, target, &config.job, false, progress);

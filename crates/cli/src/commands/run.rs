@@ -29,10 +29,10 @@ use crate::session::{Session, io_failure};
 use crate::summary;
 
 /// Where kept archives are in DIR.
-pub const ARCHIVES: &str = "archives";
+pub(crate) const ARCHIVES: &str = "archives";
 
 /// Runs the command.
-pub fn execute(config: config::Run, progress: &Arc<Progress>) -> Result<ExitCode> {
+pub(crate) fn execute(config: config::Run, progress: &Arc<Progress>) -> Result<ExitCode> {
     let target = identity::target(&config.destination);
     let mut session = Session::open(&config.dir)?;
     let (journal, prepared) =
@@ -52,6 +52,7 @@ pub fn execute(config: config::Run, progress: &Arc<Progress>) -> Result<ExitCode
         return result;
     };
     let chunks = remaining(&prepared, journal.state(), |status| status != UploadStatus::Uploaded);
+    let known = journal.state().file_ids();
     let (coordinator, handle) = Coordinator::start(journal, config.dir.clone(), Arc::clone(progress))?;
     let outcome = if chunks.is_empty() {
         drop(handle);
@@ -67,6 +68,7 @@ pub fn execute(config: config::Run, progress: &Arc<Progress>) -> Result<ExitCode
             let connection = connect(destination, pace, dir).await?;
             let reporter: Arc<dyn upload::Reporter> = Arc::clone(progress) as Arc<dyn upload::Reporter>;
             let client = Arc::new(Client::new(connection.config, reporter).map_err(Failure::from)?);
+            client.remember(known);
             let (queue, archives) = mpsc::channel(QUEUE);
             let packing =
                 spawn_packing(Arc::clone(&prepared), chunks, handle.clone(), kept, Some(queue), progress)?;
@@ -85,7 +87,7 @@ pub fn execute(config: config::Run, progress: &Arc<Progress>) -> Result<ExitCode
 }
 
 /// Prepares the inputs and opens the run's journal; no journal for a dry run.
-pub fn start(
+pub(crate) fn start(
     session: &mut Session,
     name: &str,
     target: Target,
@@ -110,7 +112,7 @@ pub fn start(
 }
 
 /// Scans, relates and plans; everything that is wrong is the failure.
-pub fn prepare(job: &prep::Job, progress: &Progress) -> Result<Prepared> {
+pub(crate) fn prepare(job: &prep::Job, progress: &Progress) -> Result<Prepared> {
     let inputs = job.imports.iter().flat_map(|import| {
         std::iter::once(&import.parent).chain(import.children.iter().map(|child| &child.input))
     });
@@ -129,7 +131,11 @@ pub fn prepare(job: &prep::Job, progress: &Progress) -> Result<Prepared> {
 }
 
 /// The chunks whose upload stands so, cuts of the journal applied.
-pub fn remaining(prepared: &Prepared, state: &State, wanted: impl Fn(UploadStatus) -> bool) -> Vec<Chunk> {
+pub(crate) fn remaining(
+    prepared: &Prepared,
+    state: &State,
+    wanted: impl Fn(UploadStatus) -> bool,
+) -> Vec<Chunk> {
     let mut stack: Vec<Chunk> = prepared.plan().chunks().iter().rev().cloned().collect();
     let mut remaining = Vec::new();
     while let Some(chunk) = stack.pop() {
@@ -145,7 +151,12 @@ pub fn remaining(prepared: &Prepared, state: &State, wanted: impl Fn(UploadStatu
 }
 
 /// Tells the bar what is to be done and what is done already.
-pub fn begin_progress(progress: &Progress, activity: Activity, prepared: &Prepared, remaining: &[Chunk]) {
+pub(crate) fn begin_progress(
+    progress: &Progress,
+    activity: Activity,
+    prepared: &Prepared,
+    remaining: &[Chunk],
+) {
     let amount = |chunks: &[Chunk]| Amount {
         chunks: chunks.len() as u64,
         records: chunks.iter().flat_map(|chunk| &chunk.entries).map(|entry| entry.records).sum(),
@@ -163,7 +174,7 @@ pub fn begin_progress(progress: &Progress, activity: Activity, prepared: &Prepar
 type Packing = std::thread::JoinHandle<std::result::Result<(), Failure>>;
 
 /// Packs on threads of its own: each archive is journaled, kept if asked, and put into the queue, which may block.
-pub fn spawn_packing(
+pub(crate) fn spawn_packing(
     prepared: Arc<Prepared>,
     chunks: Vec<Chunk>,
     handle: Handle,
@@ -206,7 +217,7 @@ fn take(
         Packed::Archive(archive) => archive,
         Packed::Cut { chunk, parts } => {
             let parts = parts.iter().map(PlannedChunk::from).collect();
-            return Ok(flow(handle.append_blocking(Event::Cut { chunk: chunk.name, parts })));
+            return Ok(flow(&handle.append_blocking(Event::Cut { chunk: chunk.name, parts })));
         }
     };
     if let Some(dir) = kept {
@@ -231,7 +242,7 @@ fn take(
     })
 }
 
-fn flow<T>(answer: std::result::Result<T, Refused>) -> ControlFlow<()> {
+fn flow<T>(answer: &std::result::Result<T, Refused>) -> ControlFlow<()> {
     if answer.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
@@ -259,7 +270,7 @@ fn rehearse(config: &config::Run, prepared: &Arc<Prepared>, progress: &Arc<Progr
 /// Ends a run: the exit code is journaled, the manifest published, the result printed, and the failure returned.
 ///
 /// `outcome` is what the uploads came to, and what packing failed with.
-pub fn finish(
+pub(crate) fn finish(
     coordinator: Coordinator,
     outcome: Result<(Outcome, Option<Failure>)>,
     dir: &Path,

@@ -11,16 +11,12 @@ use crate::session::journal_failure;
 use crate::summary;
 
 /// Runs the command.
-pub fn execute(config: config::Status, _progress: &Arc<Progress>) -> Result<ExitCode> {
-    match Journal::read(&config.dir).map_err(journal_failure)? {
-        Some(state) => {
-            summary::print(&state, &config.output)?;
-            Ok(ExitCode::Done)
-        }
-        None => {
-            let message = format!("there is no run in {}: it has no journal", config.dir.display());
-            Err(Failure::message(ExitCode::Usage, message)
-                .hint("name the job file of the run, or its directory with `--out`"))
-        }
-    }
+pub(crate) fn execute(config: &config::Status, _progress: &Arc<Progress>) -> Result<ExitCode> {
+    let Some(state) = Journal::read(&config.dir).map_err(journal_failure)? else {
+        let message = format!("there is no run in {}: it has no journal", config.dir.display());
+        return Err(Failure::message(ExitCode::Usage, message)
+            .hint("name the job file of the run, or its directory with `--out`"));
+    };
+    summary::print(&state, &config.output)?;
+    Ok(ExitCode::Done)
 }

@@ -31,7 +31,7 @@ struct Kept {
 }
 
 /// Runs the command.
-pub fn execute(config: config::Upload, progress: &Arc<Progress>) -> Result<ExitCode> {
+pub(crate) fn execute(config: config::Upload, progress: &Arc<Progress>) -> Result<ExitCode> {
     let mut session = Session::open(&config.dir)?;
     let Some(mut journal) = session.take_journal() else {
         session.abandon();
@@ -50,7 +50,8 @@ pub fn execute(config: config::Upload, progress: &Arc<Progress>) -> Result<ExitC
     if journal.state().header.target == Target::Undecided {
         journal.append(Event::Target { target }).map_err(journal_failure)?;
     }
-    let (total, left) = (amount(journal.state(), |_| true), amount(journal.state(), |chunk| unsent(chunk)));
+    let (total, left) = (amount(journal.state(), |_| true), amount(journal.state(), unsent));
+    let known = journal.state().file_ids();
     let (coordinator, handle) = Coordinator::start(journal, config.dir.clone(), Arc::clone(progress))?;
     let outcome = if kept.is_empty() {
         drop(handle);
@@ -71,6 +72,7 @@ pub fn execute(config: config::Upload, progress: &Arc<Progress>) -> Result<ExitC
             let connection = connect(destination, pace, dir).await?;
             let reporter: Arc<dyn upload::Reporter> = Arc::clone(progress) as Arc<dyn upload::Reporter>;
             let client = Arc::new(Client::new(connection.config, reporter).map_err(Failure::from)?);
+            client.remember(known);
             let (queue, ready) = mpsc::channel(QUEUE);
             let reading = tokio::task::spawn_blocking(move || read_all(&archives, kept, &queue));
             let outcome = upload_all(ready, client, handle, concurrency, interrupt).await;
@@ -143,7 +145,7 @@ fn read_all(archives: &Path, kept: Vec<Kept>, queue: &mpsc::Sender<Ready>) -> Re
 }
 
 /// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("invariant: a String takes every write");

@@ -32,7 +32,7 @@ struct Verified {
 }
 
 /// Runs the command.
-pub fn execute(config: config::Verify, progress: &Arc<Progress>) -> Result<ExitCode> {
+pub(crate) fn execute(config: &config::Verify, progress: &Arc<Progress>) -> Result<ExitCode> {
     let Some(state) = Journal::read(&config.dir).map_err(journal_failure)? else {
         let message = format!("there is no run in {}: it has no journal", config.dir.display());
         return Err(Failure::message(ExitCode::Usage, message)

@@ -9,24 +9,24 @@ use prep::{ChildKind, Entry, Fingerprint, PlannedEntry, Role};
 use serde::{Deserialize, Serialize};
 
 /// The version that this program writes, and the highest it reads.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub(crate) struct Line {
     /// One-based number of the line: a line that is lost, doubled or moved is noticed.
-    pub n: u64,
+    pub(crate) n: u64,
     /// When it was appended, RFC 3339 in UTC.
-    pub time: Timestamp,
+    pub(crate) time: Timestamp,
     /// What happened.
     #[serde(flatten)]
-    pub event: Event,
+    pub(crate) event: Event,
 }
 
 /// What happened. The first line is `header`, the second `plan`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Event {
+pub(crate) enum Event {
     /// What the run is about. Boxed, since it is much larger than the others.
     Header(Box<Header>),
     /// All chunks.
@@ -116,29 +116,29 @@ pub enum Event {
 
 /// What a run is about: what must not differ when it goes on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Header {
+pub(crate) struct Header {
     /// Format version of the journal.
-    pub format: u32,
+    pub(crate) format: u32,
     /// `zbulk` and its version.
-    pub tool: String,
+    pub(crate) tool: String,
     /// The job's name.
-    pub name: String,
+    pub(crate) name: String,
     /// Where the archives go.
-    pub target: Target,
+    pub(crate) target: Target,
     /// Every input, each import's parent first.
-    pub inputs: Vec<Input>,
+    pub(crate) inputs: Vec<Input>,
     /// The settings that decide the plan or its bytes, in full, so that a difference can be named.
-    pub settings: serde_json::Value,
+    pub(crate) settings: serde_json::Value,
     /// XXH3-128 of `settings` as compact JSON.
-    pub settings_digest: String,
+    pub(crate) settings_digest: String,
     /// [`prep::ChunkPlan::digest`].
-    pub plan_digest: String,
+    pub(crate) plan_digest: String,
 }
 
 /// Where archives go. The URLs may differ from run to run; this may not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Target {
+pub(crate) enum Target {
     /// The built-in stand-in.
     Sandbox,
     /// Zoho, or what stands at its URLs.
@@ -154,45 +154,45 @@ pub enum Target {
 
 /// An input when it was scanned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Input {
+pub(crate) struct Input {
     /// Module API name.
-    pub module: String,
+    pub(crate) module: String,
     /// Parent or child.
-    pub role: Role,
+    pub(crate) role: Role,
     /// The child's kind.
-    pub kind: Option<ChildKind>,
+    pub(crate) kind: Option<ChildKind>,
     /// The file, as given.
-    pub path: String,
+    pub(crate) path: String,
     /// Its length and digest.
-    pub fingerprint: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
     /// Data records in it.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Those that the plan sends.
-    pub packed: u64,
+    pub(crate) packed: u64,
     /// Those that are rejects.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
     /// Blank lines in it.
-    pub blank_lines: u64,
+    pub(crate) blank_lines: u64,
 }
 
 /// All chunks of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// In order.
-    pub chunks: Vec<PlannedChunk>,
+    pub(crate) chunks: Vec<PlannedChunk>,
     /// The limits that they keep.
-    pub limits: prep::Limits,
+    pub(crate) limits: prep::Limits,
 }
 
 /// A chunk of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedChunk {
+pub(crate) struct PlannedChunk {
     /// The plan's number, one-based; the parts of a cut chunk share it.
-    pub seq: u32,
+    pub(crate) seq: u32,
     /// The archive's name: the chunk's identity.
-    pub name: String,
+    pub(crate) name: String,
     /// Its entries.
-    pub entries: Vec<PlannedEntry>,
+    pub(crate) entries: Vec<PlannedEntry>,
 }
 
 impl From<&prep::Chunk> for PlannedChunk {

@@ -14,7 +14,7 @@ const SUFFIX_BYTES: usize = 26;
 ///
 /// # Errors
 /// Those of the JSON serialiser.
-pub fn encode(line: &Line) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn encode(line: &Line) -> serde_json::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(line)?;
     // The object's closing brace comes after the checksum.
     bytes.pop();
@@ -25,7 +25,7 @@ pub fn encode(line: &Line) -> serde_json::Result<Vec<u8>> {
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LineError {
+pub(crate) enum LineError {
     /// Its bytes are not those that were written.
     #[error("its checksum does not fit its bytes")]
     Checksum,
@@ -38,7 +38,7 @@ pub enum LineError {
 ///
 /// # Errors
 /// `Checksum`, `Format`.
-pub fn decode(bytes: &[u8]) -> Result<Line, LineError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Line, LineError> {
     let split = bytes.len().checked_sub(SUFFIX_BYTES).ok_or(LineError::Checksum)?;
     let (body, suffix) = bytes.split_at(split);
     if suffix != format!(",\"sum\":\"{:016x}\"}}", xxh3_64(body)).as_bytes() {

@@ -10,59 +10,59 @@ use super::event::{Event, Header, Line, PlannedChunk, Target};
 
 /// A run, as its journal tells it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct State {
+pub(crate) struct State {
     /// What the run is about.
-    pub header: Header,
+    pub(crate) header: Header,
     /// When it began.
-    pub begun: Timestamp,
+    pub(crate) begun: Timestamp,
     /// When its journal was last appended to.
-    pub updated: Timestamp,
+    pub(crate) updated: Timestamp,
     /// The limits of its plan.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// The chunks by seq and name, those that were cut replaced by their parts.
     chunks: BTreeMap<(u32, String), ChunkState>,
     /// Of chunks that were cut, by name.
-    pub cuts: BTreeMap<String, [String; 2]>,
+    pub(crate) cuts: BTreeMap<String, [String; 2]>,
     seq_of: HashMap<String, u32>,
     file_ids: HashSet<String>,
     /// Whether anything has ever been sent.
-    pub attempted: bool,
+    pub(crate) attempted: bool,
     /// The exit code of the last process, if it came to its end by itself and none has begun since.
-    pub finished: Option<u8>,
+    pub(crate) finished: Option<u8>,
     /// How many lines there are.
-    pub lines: u64,
+    pub(crate) lines: u64,
 }
 
 /// A chunk and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ChunkState {
+pub(crate) struct ChunkState {
     /// As planned.
-    pub planned: PlannedChunk,
+    pub(crate) planned: PlannedChunk,
     /// Its archive, once built.
-    pub packed: Option<PackedState>,
+    pub(crate) packed: Option<PackedState>,
     /// Its upload.
-    pub upload: UploadState,
+    pub(crate) upload: UploadState,
     /// An attempt is under way, or its outcome was never recorded.
     open_attempt: bool,
 }
 
 /// An archive that was built.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PackedState {
+pub(crate) struct PackedState {
     /// Its length.
-    pub archive_bytes: u64,
+    pub(crate) archive_bytes: u64,
     /// Its SHA-256.
-    pub archive_sha256: String,
+    pub(crate) archive_sha256: String,
     /// What is in it.
-    pub entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// Whether it is under DIR/archives.
-    pub kept: bool,
+    pub(crate) kept: bool,
 }
 
 /// Where an upload stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum UploadStatus {
+pub(crate) enum UploadStatus {
     /// Not sent yet.
     Pending,
     /// It has its `file_id`.
@@ -75,28 +75,28 @@ pub enum UploadStatus {
 
 /// An upload, as the manifest shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct UploadState {
+pub(crate) struct UploadState {
     /// Where it stands.
-    pub state: UploadStatus,
+    pub(crate) state: UploadStatus,
     /// The `file_id`.
-    pub file_id: Option<String>,
+    pub(crate) file_id: Option<String>,
     /// Zoho's.
-    pub created_time: Option<String>,
+    pub(crate) created_time: Option<String>,
     /// Of the last answer.
-    pub http_status: Option<u16>,
+    pub(crate) http_status: Option<u16>,
     /// Of the last answer's body.
-    pub code: Option<String>,
+    pub(crate) code: Option<String>,
     /// Of all processes together.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// Of the process that had the outcome.
-    pub elapsed_ms: Option<u64>,
+    pub(crate) elapsed_ms: Option<u64>,
     /// Attempts that may have left a file at the server which no chunk knows.
-    pub possible_orphans: u32,
+    pub(crate) possible_orphans: u32,
 }
 
 /// Lines that contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StateError {
+pub(crate) enum StateError {
     /// The first line is no header, or the second no plan.
     #[error("it does not begin with a header and a plan")]
     NoHeader,
@@ -119,7 +119,7 @@ impl State {
     ///
     /// # Errors
     /// `NoHeader`, `Newer`, `Number`.
-    pub fn begin(header: Line, plan: Line) -> Result<State, StateError> {
+    pub(crate) fn begin(header: Line, plan: Line) -> Result<State, StateError> {
         for (number, line) in [(1, &header), (2, &plan)] {
             if line.n != number {
                 return Err(StateError::Number(line.n));
@@ -155,7 +155,7 @@ impl State {
     ///
     /// # Errors
     /// Whatever shows that the line is not what came next; the state is then unchanged.
-    pub fn apply(&mut self, line: Line) -> Result<(), StateError> {
+    pub(crate) fn apply(&mut self, line: Line) -> Result<(), StateError> {
         if line.n != self.lines + 1 {
             return Err(StateError::Number(line.n));
         }
@@ -257,19 +257,24 @@ impl State {
     }
 
     /// The chunks, in order.
-    pub fn chunks(&self) -> impl Iterator<Item = &ChunkState> {
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &ChunkState> {
         self.chunks.values()
     }
 
     /// A chunk by its name; `None` also for one that was cut.
-    pub fn chunk(&self, name: &str) -> Option<&ChunkState> {
+    pub(crate) fn chunk(&self, name: &str) -> Option<&ChunkState> {
         let seq = *self.seq_of.get(name)?;
         self.chunks.get(&(seq, name.to_owned()))
     }
 
     /// Whether some chunk bears this `file_id`.
-    pub fn has_file_id(&self, file_id: &str) -> bool {
+    pub(crate) fn has_file_id(&self, file_id: &str) -> bool {
         self.file_ids.contains(file_id)
+    }
+
+    /// All `file_id`s of the run.
+    pub(crate) fn file_ids(&self) -> Vec<upload::FileId> {
+        self.file_ids.iter().filter_map(|file_id| upload::FileId::new(file_id)).collect()
     }
 
     fn insert(&mut self, planned: PlannedChunk) {
@@ -299,7 +304,7 @@ impl State {
 
 impl ChunkState {
     /// Attempts that may have left a file at the server: those counted, and one whose outcome is not recorded.
-    pub fn possible_orphans(&self) -> u32 {
+    pub(crate) fn possible_orphans(&self) -> u32 {
         self.upload.possible_orphans + u32::from(self.open_attempt)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Admission, Pacing, Step};
+use super::{Admission, Asked, Pacing, Step};
 use crate::{Error, ErrorKind};
 
 /// A wait asked for is kept in full, and this much longer.
@@ -167,7 +167,7 @@ impl State {
     pub(super) fn settle(
         &mut self,
         admission: &Admission,
-        asked: Option<Instant>,
+        asked: Option<Asked>,
         pacing: &Pacing,
         notices: &mut Vec<String>,
     ) {
@@ -176,12 +176,13 @@ impl State {
         if asked.is_some() {
             self.unread -= 1;
         }
-        let read_at = asked.unwrap_or(now);
+        let read_at = asked.map_or(now, |asked| asked.at);
         match admission.outcome {
             Outcome::Nothing => {
-                if asked.is_some() {
-                    // Cancelled between the headers and the body: the wait asked for is not known, but it was asked.
-                    self.pause(read_at, self.default_wait, pacing, "the server asked for it", notices);
+                if let Some(asked) = asked {
+                    // Given up between the headers and the body: what the body would have said is not known.
+                    let wait = asked.retry_after.unwrap_or(self.default_wait);
+                    self.pause(read_at, wait, pacing, "the server asked for it", notices);
                 }
                 if admission.probe {
                     self.next_probe(now, Duration::ZERO);

@@ -195,7 +195,7 @@ fn install_crypto() {
 
 fn failure(error: reqwest::Error) -> Failure {
     let error = error.without_url();
-    let kind = if chain(&error).any(|layer| is_certificate(layer)) {
+    let kind = if chain(&error).any(is_certificate) {
         FailureKind::Certificate
     } else if error.is_connect() && chain(&error).any(|layer| layer.to_string().contains("proxy auth")) {
         FailureKind::Proxy
@@ -214,14 +214,15 @@ fn failure(error: reqwest::Error) -> Failure {
 }
 
 fn is_certificate(layer: &(dyn StdError + 'static)) -> bool {
-    // An `io::Error` hides the error it wraps from `source()`.
-    let wrapped = layer.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    let rustls = wrapped
-        .and_then(|wrapped| wrapped.downcast_ref::<rustls::Error>())
-        .or_else(|| layer.downcast_ref::<rustls::Error>());
-    matches!(rustls, Some(rustls::Error::InvalidCertificate(_)))
+    matches!(layer.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_)))
 }
 
+/// An error and all below it. An `io::Error` hides the error it wraps from `source()`, and they come nested.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&layer| layer.source())
+    std::iter::successors(Some(error), |&layer| {
+        match layer.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
+            None => layer.source(),
+        }
+    })
 }

@@ -141,6 +141,8 @@ mod tests {
 
     use super::*;
 
+    static LONG: [u8; 200_000] = [b'x'; 200_000];
+
     fn sending(segments: &[&'static [u8]], limit: Option<u64>) -> (Sending, Arc<Progress>) {
         let segments = segments.iter().map(|segment| Bytes::from_static(segment)).collect();
         let progress = Arc::new(Progress::new(false));
@@ -155,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_segments_come_out_whole_in_order_and_counted() {
-        let (sending, progress) = sending(&[b"abc", b"", &[b'x'; 200_000], b"end"], None);
+        let (sending, progress) = sending(&[b"abc", b"", &LONG, b"end"], None);
         assert_eq!(sending.size_hint().exact(), Some(200_006));
         let body = sending.collect().await.unwrap().to_bytes();
         assert_eq!(body.len(), 200_006);
@@ -175,7 +177,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_given_up_hands_over_nothing_more() {
-        let (mut sending, progress) = sending(&[&[b'x'; 200_000]], None);
+        let (mut sending, progress) = sending(&[&LONG], None);
         sending.frame().await.unwrap().unwrap();
         let before = progress.phase().sent;
         progress.give_up();

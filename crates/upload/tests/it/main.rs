@@ -1,5 +1,10 @@
-//! The crate over real sockets.
+//! The crate's behaviour from outside, over real sockets where there are any.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod byte_faults;
+#[cfg(feature = "sandbox")]
+mod conduct;
+mod decisions;
 mod plain_server;
 mod requests;
 #[cfg(feature = "sandbox")]
@@ -8,3 +13,4 @@ mod sandbox;
 mod sandbox_client;
 #[cfg(feature = "sandbox")]
 mod sandbox_faults;
+mod secure;

@@ -1,9 +1,10 @@
 //! A server of bytes: it answers each request with the next of the answers it was given, and keeps what it was sent.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 /// One request as it came over the wire.
 #[derive(Debug, Clone)]
@@ -28,6 +29,7 @@ impl Recorded {
 pub(crate) struct PlainServer {
     pub(crate) url: String,
     requests: Arc<Mutex<Vec<Recorded>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl PlainServer {
@@ -38,13 +40,20 @@ impl PlainServer {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let answers = Arc::new(Mutex::new(answers.into_iter()));
         let kept = Arc::clone(&requests);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepted = Arc::clone(&connections);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                accepted.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(serve(stream, Arc::clone(&answers), Arc::clone(&kept)));
             }
         });
-        PlainServer { url, requests }
+        PlainServer { url, requests, connections }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) fn requests(&self) -> Vec<Recorded> {
@@ -52,8 +61,9 @@ impl PlainServer {
     }
 }
 
-async fn serve(
-    mut stream: TcpStream,
+/// Answers on one connection, whatever carries it, until the other side ends it.
+pub(crate) async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     answers: Arc<Mutex<std::vec::IntoIter<String>>>,
     kept: Arc<Mutex<Vec<Recorded>>>,
 ) {

@@ -14,7 +14,7 @@ use crate::plain_server::{PlainServer, answer, grant, success};
 const ARCHIVE: &[u8] = b"PK\x05\x06not quite a zip";
 
 #[derive(Default)]
-struct Seen(Mutex<Vec<String>>);
+pub(crate) struct Seen(Mutex<Vec<String>>);
 
 impl Witness for Seen {
     fn attempt<'a>(&'a self, archive: &'a str, attempt: u32) -> BoxFuture<'a, Result<(), Refused>> {
@@ -28,10 +28,14 @@ impl Witness for Seen {
 }
 
 fn config(server: &PlainServer, credentials: Credentials) -> ClientConfig {
+    config_for(&server.url, credentials)
+}
+
+pub(crate) fn config_for(url: &str, credentials: Credentials) -> ClientConfig {
     let target = Target::of(DataCentre::Us, "v2", "808232144")
-        .and_then(|target| target.with_upload_url(&format!("{}/crm/v2/upload", server.url)))
-        .and_then(|target| target.with_accounts_url(&server.url))
-        .and_then(|target| target.with_api_url(&server.url))
+        .and_then(|target| target.with_upload_url(&format!("{url}/crm/v2/upload")))
+        .and_then(|target| target.with_accounts_url(url))
+        .and_then(|target| target.with_api_url(url))
         .unwrap();
     ClientConfig {
         target,
@@ -39,7 +43,7 @@ fn config(server: &PlainServer, credentials: Credentials) -> ClientConfig {
         concurrency: 4,
         starts_per_second: 0.0,
         bwlimit: None,
-        max_wait: Duration::from_secs(60),
+        max_wait: Duration::from_mins(1),
         https_proxy: None,
         no_proxy: None,
         extra_ca_pem: Vec::new(),
@@ -234,4 +238,25 @@ async fn two_clients_in_one_process_are_fine() {
     let server = PlainServer::start(vec![success("1"), success("2")]).await;
     upload(&server, given("t"), &Seen::default()).await.unwrap();
     upload(&server, given("t"), &Seen::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again() {
+    let server = PlainServer::start(vec![success("1"), success("2"), success("3")]).await;
+    let client = Client::new(config(&server, given("t")), Arc::new(())).unwrap();
+    for _ in 0..3 {
+        client.upload("a.zip", Bytes::from_static(ARCHIVE), &Seen::default()).await.unwrap();
+    }
+    assert_eq!((server.requests().len(), server.connections()), (3, 1));
+}
+
+#[tokio::test]
+async fn a_file_id_of_another_archive_is_not_believed() {
+    let server = PlainServer::start(vec![success("1"), success("1"), success("2")]).await;
+    let client = Client::new(config(&server, given("t")), Arc::new(())).unwrap();
+    client.remember(upload::FileId::new("7"));
+    let first = client.upload("a.zip", Bytes::from_static(ARCHIVE), &Seen::default()).await.unwrap();
+    let second = client.upload("b.zip", Bytes::from_static(ARCHIVE), &Seen::default()).await.unwrap();
+    assert_eq!((first.file_id.as_str(), second.file_id.as_str()), ("1", "2"));
+    assert_eq!(second.possible_orphans, 1);
 }
