@@ -134,6 +134,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,
     #[command(flatten)]
+    pub(crate) user: UserArgs,
+    #[command(flatten)]
     pub(crate) dir: DirArgs,
     /// Do everything up to the network call, and no more
     ///
@@ -153,6 +155,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
     #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
     pub(crate) show: ShowArgs,
 }
 
@@ -162,9 +166,13 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,
     #[command(flatten)]
+    pub(crate) user: UserArgs,
+    #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 }
@@ -174,6 +182,8 @@ pub(crate) struct CheckArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,
+    #[command(flatten)]
+    pub(crate) user: UserArgs,
     /// Bandwidth for the estimate of the upload time
     ///
     /// Bytes per second as in 2MB, or bits per second as in 50Mbit. Without it no time is estimated.
@@ -184,6 +194,8 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
     #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
     pub(crate) show: ShowArgs,
 }
 
@@ -193,11 +205,15 @@ pub(crate) struct PackArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,
     #[command(flatten)]
+    pub(crate) user: UserArgs,
+    #[command(flatten)]
     pub(crate) dir: DirArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 }
@@ -208,6 +224,8 @@ pub(crate) struct UploadArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,
     #[command(flatten)]
+    pub(crate) user: UserArgs,
+    #[command(flatten)]
     pub(crate) dir: DirArgs,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -215,6 +233,8 @@ pub(crate) struct UploadArgs {
     pub(crate) credentials: CredentialArgs,
     #[command(flatten)]
     pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 }
@@ -225,7 +245,11 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,
     #[command(flatten)]
+    pub(crate) user: UserArgs,
+    #[command(flatten)]
     pub(crate) dir: DirArgs,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 }
@@ -236,11 +260,15 @@ pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,
     #[command(flatten)]
+    pub(crate) user: UserArgs,
+    #[command(flatten)]
     pub(crate) dir: DirArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 }
@@ -254,9 +282,13 @@ pub(crate) struct AuthCheckArgs {
     #[arg(value_name = "JOB")]
     pub(crate) job: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) user: UserArgs,
+    #[command(flatten)]
     pub(crate) target: TargetArgs,
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 }
@@ -284,6 +316,8 @@ pub(crate) struct SandboxArgs {
     /// The same seed and the same requests meet the same faults. Default: 0.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) user: UserArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 }
@@ -314,6 +348,17 @@ pub(crate) struct JobArgs {
     /// Goes with --module.
     #[arg(long, value_name = "FILE", requires = "module", conflicts_with = "job", value_hint = clap::ValueHint::FilePath)]
     pub(crate) csv: Option<PathBuf>,
+}
+
+/// The settings of the user.
+#[derive(Debug, Args, Default)]
+pub(crate) struct UserArgs {
+    /// User file [default: ~/.config/zbulk/config.toml]
+    ///
+    /// Settings that job files do not give, and those that they may not give: URLs and where the credentials are. The
+    /// default lies under $XDG_CONFIG_HOME where that is set.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Where things are kept.
@@ -395,12 +440,6 @@ pub(crate) struct CredentialArgs {
     /// ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET and ZOHO_REFRESH_TOKEN, or ZOHO_ACCESS_TOKEN. A secret is never an argument.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) credentials: Option<PathBuf>,
-    /// User file [default: ~/.config/zbulk/config.toml]
-    ///
-    /// Settings that job files do not give, and those that they may not give: URLs and where the credentials are. The
-    /// default lies under $XDG_CONFIG_HOME where that is set.
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    pub(crate) config: Option<PathBuf>,
 }
 
 /// How fast.
@@ -482,15 +521,21 @@ pub(crate) struct MachineArgs {
     pub(crate) threads: Option<String>,
 }
 
-/// How results and progress are shown.
+/// The form of the result.
 #[derive(Debug, Args, Default)]
 #[command(next_help_heading = texts::SHOW)]
-pub(crate) struct ShowArgs {
+pub(crate) struct ResultArgs {
     /// Print the result as one JSON document
     ///
     /// Standard output holds results only; everything else goes to standard error. Default: a table.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How progress is shown.
+#[derive(Debug, Args, Default)]
+#[command(next_help_heading = texts::SHOW)]
+pub(crate) struct ShowArgs {
     /// Print errors and results only
     ///
     /// Neither progress nor notes. Default: both, on standard error.

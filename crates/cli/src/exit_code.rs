@@ -57,9 +57,7 @@ impl ExitCode {
         match self {
             ExitCode::Done => "what was asked is done",
             ExitCode::Unexpected => "unexpected: reading or writing failed, or a bug",
-            ExitCode::Usage => {
-                "usage or configuration: flags, job file, paths, columns, credentials, organisation"
-            }
+            ExitCode::Usage => "usage or configuration: flags, job file, paths, columns, credentials",
             ExitCode::Input => "something is wrong in an input; nothing was sent",
             ExitCode::Auth => "authentication or permission",
             ExitCode::Stopped => "stopped, and running again can help: network, limits, credits",

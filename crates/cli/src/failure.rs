@@ -59,18 +59,6 @@ impl Problem {
 }
 
 impl Failure {
-    /// One more line of the last problem's hint.
-    #[must_use]
-    pub fn hint_more(mut self, line: &str) -> Failure {
-        if let Some(problem) = self.problems.last_mut() {
-            problem.hint = Some(match problem.hint.take() {
-                Some(hint) => format!("{hint}\n{line}"),
-                None => line.to_owned(),
-            });
-        }
-        self
-    }
-
     /// One problem.
     pub(crate) fn new(exit: ExitCode, error: impl Into<anyhow::Error>) -> Failure {
         Failure { exit, problems: vec![Problem::new(error)] }
@@ -95,14 +83,21 @@ impl Failure {
         self
     }
 
+    /// One more line of the last problem's hint.
+    #[must_use]
+    pub(crate) fn hint_more(mut self, line: &str) -> Failure {
+        if let Some(problem) = self.problems.last_mut() {
+            problem.hint = Some(match problem.hint.take() {
+                Some(hint) => format!("{hint}\n{line}"),
+                None => line.to_owned(),
+            });
+        }
+        self
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> ExitCode {
         self.exit
-    }
-
-    /// What is wrong, at least one.
-    pub(crate) fn problems(&self) -> &[Problem] {
-        &self.problems
     }
 
     /// Tells all problems on standard error, and gives the exit code.

@@ -150,8 +150,11 @@ pub(crate) fn duration(span: Duration) -> String {
     match (days, hours, minutes, seconds % 60) {
         (0, 0, 0, 0) => format!("{}ms", span.subsec_millis()),
         (0, 0, 0, s) => format!("{s}s"),
+        (0, 0, m, 0) => format!("{m}m"),
         (0, 0, m, s) => format!("{m}m {s}s"),
+        (0, h, 0, _) => format!("{h}h"),
         (0, h, m, _) => format!("{h}h {m}m"),
+        (d, 0, ..) => format!("{d}d"),
         (d, h, ..) => format!("{d}d {h}h"),
     }
 }
@@ -257,8 +260,11 @@ mod tests {
             [0, 999, 1_000, 25_000_000, 999_949, 999_950, 5_000_000_000].map(bytes).join(" | "),
             "0 B | 999 B | 1.0 kB | 25.0 MB | 999.9 kB | 1.0 MB | 5.0 GB"
         );
-        let spans = [0, 250, 12_000, 130_000, 3_900_000, 183_600_000].map(Duration::from_millis);
-        assert_eq!(spans.map(duration).join(" | "), "0ms | 250ms | 12s | 2m 10s | 1h 5m | 2d 3h");
+        let spans = [0, 250, 12_000, 60_000, 130_000, 3_600_000, 3_900_000, 172_800_000, 183_600_000];
+        assert_eq!(
+            spans.map(Duration::from_millis).map(duration).join(" | "),
+            "0ms | 250ms | 12s | 1m | 2m 10s | 1h | 1h 5m | 2d | 2d 3h"
+        );
         assert!(bytes(u64::MAX).ends_with("EB"));
     }
 }

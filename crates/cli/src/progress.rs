@@ -94,11 +94,6 @@ impl Progress {
         Arc::new(Progress::with(how, Paint(output.color_stderr), output.quiet))
     }
 
-    /// Shows nothing.
-    pub(crate) fn silent() -> Arc<Progress> {
-        Arc::new(Progress::with(How::Nothing, Paint(false), true))
-    }
-
     fn with(how: How, paint: Paint, quiet: bool) -> Progress {
         let now = Instant::now();
         let state = State {
@@ -335,7 +330,8 @@ fn rate(done: u64, elapsed: Duration) -> String {
     if done == 0 || elapsed < Duration::from_millis(200) {
         return String::new();
     }
-    format!(", {}/s", bytes(u128::from(done).saturating_mul(1_000).div_euclid(elapsed.as_millis()) as u64))
+    let per_second = u128::from(done) * 1_000 / elapsed.as_millis();
+    format!(", {}/s", bytes(u64::try_from(per_second).unwrap_or(u64::MAX)))
 }
 
 /// `, 2m 10s left`; nothing where it cannot be told yet.
@@ -344,8 +340,8 @@ fn remaining(before: u64, done: u64, total: u64, elapsed: Duration) -> String {
     if now == 0 || done >= total || elapsed < Duration::from_secs(1) {
         return String::new();
     }
-    let seconds = elapsed.as_secs_f64() * (total - done) as f64 / now as f64;
-    format!(", {} left", duration(Duration::from_secs(seconds.ceil() as u64)))
+    let seconds = (u128::from(total - done) * elapsed.as_millis()).div_ceil(u128::from(now) * 1_000);
+    format!(", {} left", duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX))))
 }
 
 #[cfg(test)]

@@ -46,7 +46,14 @@ pub(super) fn execute(config: &Plan, progress: &Progress) -> Result<ExitCode> {
 /// How large archives are in relation to their CSVs, by import: as the import's first chunk turned out when it was
 /// packed.
 struct Estimates {
-    by_import: Vec<Option<f64>>,
+    by_import: Vec<Option<Sample>>,
+}
+
+/// A chunk that was packed.
+#[derive(Clone, Copy)]
+struct Sample {
+    csv_bytes: u64,
+    archive_bytes: u64,
 }
 
 impl Estimates {
@@ -76,15 +83,17 @@ impl Estimates {
         let packed = packed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut by_import = vec![None; imports];
         for chunk in &first {
-            by_import[chunk.import] = Some(packed[chunk.import] as f64 / csv_bytes(chunk) as f64);
+            let sample = Sample { csv_bytes: csv_bytes(chunk), archive_bytes: packed[chunk.import] };
+            by_import[chunk.import] = Some(sample);
         }
         Ok(Estimates { by_import })
     }
 
     /// Archive bytes of a chunk.
     fn archive_bytes(&self, chunk: &Chunk) -> Option<u64> {
-        let ratio = self.by_import.get(chunk.import).copied().flatten()?;
-        Some((csv_bytes(chunk) as f64 * ratio).round() as u64)
+        let sample = self.by_import.get(chunk.import).copied().flatten()?;
+        let scaled = u128::from(csv_bytes(chunk)) * u128::from(sample.archive_bytes);
+        u64::try_from(scaled.checked_div(sample.csv_bytes.into())?).ok()
     }
 }
 

@@ -149,7 +149,11 @@ fn from_file(given: &Given, environment: &Environment) -> Result<Credentials, Ve
 }
 
 fn parse_file(path: &Path, text: &str) -> Result<Credentials, Vec<Problem>> {
-    let (mut file, mut top) = TomlFile::parse(path, text, true)?;
+    let (mut file, mut top) = TomlFile::parse(path, text, true).map_err(|problems| {
+        let hint =
+            "write each as name = \"value\": client_id, client_secret and refresh_token, or access_token";
+        problems.into_iter().map(|problem| problem.hint(hint)).collect::<Vec<_>>()
+    })?;
     let mut secrets = [const { None }; 4];
     for (name, secret) in NAMES.iter().zip(&mut secrets) {
         if let Some(text) = top.text(&mut file, name) {
@@ -291,6 +295,24 @@ mod tests {
         assert!(read_private(&link).is_ok());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(read_private(&link).is_err());
+    }
+
+    #[test]
+    fn what_belongs_to_others_is_not_read() {
+        // Only root can give files away.
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&path, "access_token = \"1000.x\"").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(12_345), None).unwrap();
+        let told = |path: &Path| read_private(path).unwrap_err().layers().next().unwrap();
+        assert!(told(&link).ends_with("is a link that belongs to user 12345"), "{}", told(&link));
+        std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
+        assert!(told(&path).contains("belongs to user 12345"), "{}", told(&path));
     }
 
     #[test]

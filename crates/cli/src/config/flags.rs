@@ -5,6 +5,7 @@ use std::path::Path;
 use super::setting::{Given, Key, Layer};
 use crate::args::{
     CredentialArgs, DirArgs, KeepArgs, LimitArgs, MachineArgs, PaceArgs, PlanArgs, ShowArgs, TargetArgs,
+    UserArgs,
 };
 
 /// A group of flags that gives settings.
@@ -54,10 +55,13 @@ impl Flags for TargetArgs {
 
 impl Flags for CredentialArgs {
     fn settings(&self) -> Vec<(Key, Option<String>)> {
-        vec![
-            (Key::Credentials, text(self.credentials.as_deref())),
-            (Key::Config, text(self.config.as_deref())),
-        ]
+        vec![(Key::Credentials, text(self.credentials.as_deref()))]
+    }
+}
+
+impl Flags for UserArgs {
+    fn settings(&self) -> Vec<(Key, Option<String>)> {
+        vec![(Key::Config, text(self.config.as_deref()))]
     }
 }
 

@@ -40,7 +40,9 @@ impl JobFile {
     /// # Errors
     /// All problems in it.
     pub(crate) fn read(path: &Path) -> Result<JobFile, Vec<Problem>> {
-        JobFile::parse(path, &read_text(path, MAX_BYTES).map_err(|problem| vec![problem])?)
+        let text = read_text(path, MAX_BYTES)
+            .map_err(|problem| vec![problem.hint("name a job file, as in `zbulk check jobs/crm.toml`")])?;
+        JobFile::parse(path, &text)
     }
 
     /// Checks the text of a file. Relative paths are relative to the file's directory.

@@ -26,7 +26,7 @@ pub(crate) fn size(text: &str, bounds: RangeInclusive<u64>) -> Parsed<u64> {
     let (low, high) = (*bounds.start(), *bounds.end());
     let wrong = || {
         format!(
-            "must be a size from {} to {} bytes, as in 25MB (decimal), 25MiB or 512M (binary), or a plain number",
+            "must be a size from {} to {} bytes, as in 25MB (decimal) or 25MiB (binary)",
             count(low),
             count(high)
         )
@@ -58,7 +58,7 @@ pub(crate) fn rate(text: &str, bounds: RangeInclusive<u64>) -> Parsed<Option<u64
     }
     let wrong = || {
         format!(
-            "must be a rate of at least {} bytes a second, as in 2MB, 500kB or 512K (bytes), 50Mbit (bits), or none",
+            "must be a rate of at least {} bytes a second, as in 2MB (bytes) or 50Mbit (bits), or none",
             count(*bounds.start())
         )
     };
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn durations_go_from_the_larger_unit_to_the_smaller() {
-        let parse = |text| duration(text, Duration::from_secs(7 * 86_400)).map(|span| span.as_secs());
+        let parse = |text| duration(text, Duration::from_hours(7 * 24)).map(|span| span.as_secs());
         for (text, seconds) in
             [("90", 90), ("90s", 90), ("30m", 1_800), ("1h30m", 5_400), ("7d", 604_800), ("0", 0)]
         {

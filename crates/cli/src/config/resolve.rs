@@ -52,10 +52,11 @@ fn run(args: &RunArgs, context: Context<'_>) -> Result<Config> {
         &args.pace,
         &args.limits,
         &args.machine,
+        &args.user,
         &args.show,
     ]);
     let mut resolver = Resolver::new(context.environment, flags, JobSource::work(&args.job));
-    let output = resolver.output(&args.show, context.command_line);
+    let output = resolver.output(args.result.json, &args.show, context.command_line);
     let dir = resolver.dir_to_fill(args.dir.sandbox);
     let job = resolver.job(dir.as_deref());
     let destination = destination(&mut resolver, args.dir.sandbox);
@@ -71,18 +72,18 @@ fn run(args: &RunArgs, context: Context<'_>) -> Result<Config> {
 }
 
 fn check(args: &CheckArgs, context: Context<'_>) -> Result<Config> {
-    let flags = layer(&[&args.limits, &args.machine, &args.show]);
+    let flags = layer(&[&args.limits, &args.machine, &args.user, &args.show]);
     let mut resolver = Resolver::new(context.environment, flags, JobSource::work(&args.job));
-    let output = resolver.output(&args.show, context.command_line);
+    let output = resolver.output(args.result.json, &args.show, context.command_line);
     let (name, job) = (resolver.name(), resolver.job(None));
     let config = move || Some(Config::Check(Check { name: name?, job: job?, output }));
     resolver.finish(config())
 }
 
 fn plan(args: &PlanArgs, context: Context<'_>) -> Result<Config> {
-    let flags = layer(&[args, &args.limits, &args.machine, &args.show]);
+    let flags = layer(&[args, &args.limits, &args.machine, &args.user, &args.show]);
     let mut resolver = Resolver::new(context.environment, flags, JobSource::work(&args.job));
-    let output = resolver.output(&args.show, context.command_line);
+    let output = resolver.output(args.result.json, &args.show, context.command_line);
     let (name, job) = (resolver.name(), resolver.job(None));
     let bandwidth = resolver.rate(Key::Bandwidth);
     let config = move || Some(Config::Plan(Plan { name: name?, job: job?, bandwidth, output }));
@@ -90,9 +91,9 @@ fn plan(args: &PlanArgs, context: Context<'_>) -> Result<Config> {
 }
 
 fn pack(args: &PackArgs, context: Context<'_>) -> Result<Config> {
-    let flags = layer(&[&args.dir, &args.limits, &args.machine, &args.show]);
+    let flags = layer(&[&args.dir, &args.limits, &args.machine, &args.user, &args.show]);
     let mut resolver = Resolver::new(context.environment, flags, JobSource::work(&args.job));
-    let output = resolver.output(&args.show, context.command_line);
+    let output = resolver.output(args.result.json, &args.show, context.command_line);
     let sandbox = args.dir.sandbox;
     let dir = resolver.dir_to_fill(sandbox);
     let (name, job) = (resolver.name(), resolver.job(dir.as_deref()));
@@ -101,9 +102,9 @@ fn pack(args: &PackArgs, context: Context<'_>) -> Result<Config> {
 }
 
 fn upload(args: &UploadArgs, context: Context<'_>) -> Result<Config> {
-    let flags = layer(&[&args.dir, &args.target, &args.credentials, &args.pace, &args.show]);
+    let flags = layer(&[&args.dir, &args.target, &args.credentials, &args.pace, &args.user, &args.show]);
     let mut resolver = Resolver::new(context.environment, flags, JobSource::place(&args.job));
-    let output = resolver.output(&args.show, context.command_line);
+    let output = resolver.output(args.result.json, &args.show, context.command_line);
     let dir = resolver.dir_to_read(args.dir.sandbox, "zbulk pack");
     let destination = destination(&mut resolver, args.dir.sandbox);
     let pace = resolver.pace(&args.target.ca_file);
@@ -112,18 +113,18 @@ fn upload(args: &UploadArgs, context: Context<'_>) -> Result<Config> {
 }
 
 fn status(args: &StatusArgs, context: Context<'_>) -> Result<Config> {
-    let flags = layer(&[&args.dir, &args.show]);
+    let flags = layer(&[&args.dir, &args.user, &args.show]);
     let mut resolver = Resolver::new(context.environment, flags, JobSource::place(&args.job));
-    let output = resolver.output(&args.show, context.command_line);
+    let output = resolver.output(args.result.json, &args.show, context.command_line);
     let dir = resolver.dir_to_read(args.dir.sandbox, "zbulk run");
     let config = move || Some(Config::Status(Status { dir: dir?, output }));
     resolver.finish(config())
 }
 
 fn verify(args: &VerifyArgs, context: Context<'_>) -> Result<Config> {
-    let flags = layer(&[&args.dir, &args.limits, &args.machine, &args.show]);
+    let flags = layer(&[&args.dir, &args.limits, &args.machine, &args.user, &args.show]);
     let mut resolver = Resolver::new(context.environment, flags, JobSource::place_and_work(&args.job));
-    let output = resolver.output(&args.show, context.command_line);
+    let output = resolver.output(args.result.json, &args.show, context.command_line);
     let dir = resolver.dir_to_read(args.dir.sandbox, "zbulk pack");
     let job = resolver.job(dir.as_deref());
     let config = move || Some(Config::Verify(Verify { dir: dir?, job, output }));
@@ -131,9 +132,9 @@ fn verify(args: &VerifyArgs, context: Context<'_>) -> Result<Config> {
 }
 
 fn auth_check(args: &AuthCheckArgs, context: Context<'_>) -> Result<Config> {
-    let flags = layer(&[&args.target, &args.credentials, &args.show]);
+    let flags = layer(&[&args.target, &args.credentials, &args.user, &args.show]);
     let mut resolver = Resolver::new(context.environment, flags, JobSource::target(args.job.as_deref()));
-    let output = resolver.output(&args.show, context.command_line);
+    let output = resolver.output(args.result.json, &args.show, context.command_line);
     let zoho = resolver.zoho(false);
     let pace = resolver.pace(&args.target.ca_file);
     let config = move || Some(Config::AuthCheck(AuthCheck { zoho: Box::new(zoho?), pace, output }));
@@ -141,8 +142,9 @@ fn auth_check(args: &AuthCheckArgs, context: Context<'_>) -> Result<Config> {
 }
 
 fn sandbox(args: &SandboxArgs, context: Context<'_>) -> Result<Config> {
-    let mut resolver = Resolver::new(context.environment, layer(&[&args.show]), JobSource::Nothing);
-    let output = resolver.output(&args.show, context.command_line);
+    let mut resolver =
+        Resolver::new(context.environment, layer(&[&args.user, &args.show]), JobSource::Nothing);
+    let output = resolver.output(false, &args.show, context.command_line);
     let listen = args.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     if !listen.ip().is_loopback() {
         let problem =

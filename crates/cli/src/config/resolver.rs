@@ -242,6 +242,8 @@ impl<'e> Resolver<'e> {
                 }
             }
         }
+        // Empty where none was given: then there is none to compare with.
+        target.org = org.clone().unwrap_or_default();
         Some(Zoho { dc, org: org.unwrap_or_default(), target, credentials: credentials? })
     }
 
@@ -296,7 +298,7 @@ impl<'e> Resolver<'e> {
     }
 
     /// How results are shown.
-    pub(super) fn output(&mut self, show: &ShowArgs, command_line: &str) -> Output {
+    pub(super) fn output(&mut self, json: bool, show: &ShowArgs, command_line: &str) -> Output {
         let progress =
             self.value(Key::Progress, ProgressMode::Auto, |text| parse::choice(text, &ONE_OF_TIMES));
         let color = self.value(Key::Color, ProgressMode::Auto, |text| parse::choice(text, &ONE_OF_TIMES));
@@ -306,7 +308,7 @@ impl<'e> Resolver<'e> {
             ProgressMode::Never => false,
         };
         Output {
-            json: show.json,
+            json,
             quiet: show.quiet,
             verbosity: show.verbose,
             progress,
@@ -378,7 +380,7 @@ impl<'e> Resolver<'e> {
             Err(wrong) => return self.problem(Given::flag("--module", module).problem(wrong)),
         };
         if inputs {
-            self.look_at("`--csv`", csv);
+            self.look_at("`--csv`", csv, "check the path");
         }
         let parent =
             Input { module: module.clone(), path: csv.clone(), key: None, delimiter: None, encoding: None };
@@ -393,7 +395,7 @@ impl<'e> Resolver<'e> {
         };
         if inputs {
             for (place, path) in &file.paths {
-                self.look_at(&place.to_string(), path);
+                self.look_at(&place.to_string(), path, "paths in a job file are relative to the job file");
             }
         }
         let name = file.name.or_else(|| {
@@ -416,7 +418,7 @@ impl<'e> Resolver<'e> {
     }
 
     /// Whether an input is there; what is in it is for later.
-    fn look_at(&mut self, origin: &str, path: &Path) {
+    fn look_at(&mut self, origin: &str, path: &Path, hint: &str) {
         let shown = path.display();
         let problem = match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => return,
@@ -427,8 +429,7 @@ impl<'e> Resolver<'e> {
             Ok(_) => Problem::message(format!("{origin}: {shown} is not a regular file"))
                 .hint("write it to a file first: inputs are read more than once"),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Problem::message(format!("{origin}: there is no file {shown}"))
-                    .hint("paths in a job file are relative to the job file")
+                Problem::message(format!("{origin}: there is no file {shown}")).hint(hint)
             }
             Err(error) => {
                 Problem::new(anyhow::Error::new(error).context(format!("{origin}: cannot read {shown}")))

@@ -37,11 +37,6 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Whether there is no row.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Writes headings and rows, a line each, without trailing spaces.
     ///
     /// # Errors

@@ -1,7 +1,17 @@
 //! `zbulk` as its users meet it: the binary, real files, real sockets.
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "a skipped check is told")]
 
+mod args;
+mod auth;
+mod check;
+mod config;
 mod exit_codes;
+mod plan;
 mod run;
+mod sandbox;
+mod secrets;
 mod server;
+mod signals;
+mod workbench;

@@ -1,6 +1,7 @@
 //! The whole way over TCP, and what a run leaves behind.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -250,16 +251,15 @@ fn rejects_are_set_aside_in_their_original_shape_and_counts_reconcile() {
 fn chunks_over_the_archive_limit_are_cut_the_same_way_on_every_run() {
     let job = Job::new(0);
     let mut state = 1_u64;
-    let rows: String = (0..200)
-        .map(|i| {
-            let mut noise = String::new();
-            for _ in 0..8 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                noise.push_str(&format!("{:016x}", state));
-            }
-            format!("{i},{noise}\n")
-        })
-        .collect();
+    let mut rows = String::new();
+    for i in 0..200 {
+        write!(rows, "{i},").unwrap();
+        for _ in 0..8 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            write!(rows, "{state:016x}").unwrap();
+        }
+        rows.push('\n');
+    }
     job.write("things.csv", format!("Id,Name\n{rows}"));
     let limits = ["--chunk-records", "200", "--max-archive-bytes", "6000"];
     let (code, stdout, stderr) = run(job.command("run").arg("--sandbox").args(limits));

@@ -1,5 +1,6 @@
 //! `zbulk` as a user starts it, and `zbulk sandbox` as a process of its own to send to.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -35,7 +36,7 @@ impl Server {
         Server::start_in(faults, tempfile::tempdir().unwrap())
     }
 
-    /// The same for a sandbox that has kept a body under this file_id before, so that its next ones are higher.
+    /// The same for a sandbox that has kept a body under this `file_id` before, so that its next ones are higher.
     pub(crate) fn start_after(faults: &str, file_id: &str) -> Server {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("kept")).unwrap();
@@ -108,8 +109,11 @@ impl Job {
         let dir = tempfile::tempdir().unwrap();
         let job = Job { dir };
         job.write("zbulk.toml", "[[import]]\nmodule = \"Things\"\ncsv = \"things.csv\"\nkey = \"Id\"\n\n[limits]\nchunk_records = 10\n");
-        let rows: String = (1..=records).map(|i| format!("{i},\"thing, {i}\"\n")).collect();
-        job.write("things.csv", &format!("Id,Name\n{rows}"));
+        let mut csv = "Id,Name\n".to_owned();
+        for i in 1..=records {
+            writeln!(csv, "{i},\"thing, {i}\"").unwrap();
+        }
+        job.write("things.csv", csv);
         job
     }
 

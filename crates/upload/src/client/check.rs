@@ -154,6 +154,8 @@ impl Client {
         report.edition = text(org.get("license_details").and_then(|license| license.get("paid_type")));
         match &report.org {
             None => report.missing.push("org: the answer holds no zgid".to_owned()),
+            // Without one the question is just what it is.
+            Some(_) if self.target.org.is_empty() => {}
             Some(zgid) if *zgid != self.target.org => report.missing.push(format!(
                 "org: the token is for `{zgid}`, the target is `{}`; check --org: it takes the zgid",
                 self.target.org

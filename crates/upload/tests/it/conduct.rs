@@ -176,7 +176,7 @@ async fn each_fault_is_met_as_it_deserves() {
         (r"{ redirect = {} }", ErrorKind::RunRefused),
         (
             r#"{ answer = { status = 429, code = "TOO_MANY_REQUESTS", retry_after = 86400 } }"#,
-            ErrorKind::Stopped { retry_after: Some(Duration::from_secs(86_400)) },
+            ErrorKind::Stopped { retry_after: Some(Duration::from_hours(24)) },
         ),
         (
             r#"{ answer = { status = 429, code = "LIMIT_EXCEEDED" } }"#,
