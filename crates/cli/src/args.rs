@@ -1,9 +1,11 @@
 //! What was typed, and nothing else: no default is filled in here, no file is read, no value is checked beyond its shape.
 //!
 //! Values stay text until `config` knows which of flag, environment, job file and user file wins; only then are they
-//! parsed, so that a bad value is told in the same words wherever it stands.
+//! parsed, so that a bad value is told in the same words wherever it stands. Long, since it is one table: the flags and
+//! their help.
 
 #![expect(clippy::doc_markdown, reason = "doc comments are the help that users read, at a terminal")]
+#![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links, reason = "the same")]
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -13,6 +15,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use upload::DataCentre;
 
 mod texts;
 
@@ -345,7 +348,7 @@ pub(crate) struct JobArgs {
     pub(crate) module: Option<String>,
     /// The single plain CSV, instead of a job file
     ///
-    /// Goes with --module.
+    /// Goes with --module. `-` is standard input; gzip is read too.
     #[arg(long, value_name = "FILE", requires = "module", conflicts_with = "job", value_hint = clap::ValueHint::FilePath)]
     pub(crate) csv: Option<PathBuf>,
 }
@@ -396,7 +399,7 @@ pub(crate) struct TargetArgs {
     /// Data centre of the organisation [default: us]
     ///
     /// Decides all hosts. A token works in its own data centre only.
-    #[arg(long, value_name = "DC", value_parser = PossibleValuesParser::new(texts::DATA_CENTRES))]
+    #[arg(long, value_name = "DC", value_parser = PossibleValuesParser::new(DataCentre::ALL.map(DataCentre::as_str)))]
     pub(crate) dc: Option<String>,
     /// Organisation: the zgid that `zbulk auth check` shows
     ///

@@ -132,6 +132,10 @@ impl Owner {
             return Err(Refused);
         }
         let (event, accepted) = self.checked(event);
+        if let Err(failure) = self.check_rebuilt(&event) {
+            self.failure = Some(failure);
+            return Err(Refused);
+        }
         let told = event.clone();
         if let Err(error) = self.journal.append(event) {
             self.failure = Some(
@@ -162,6 +166,23 @@ impl Owner {
             }
             event => (event, Accepted::Recorded),
         }
+    }
+
+    /// An archive that is built again must hold what it held before, whatever else an upgrade may have changed.
+    fn check_rebuilt(&self, event: &Event) -> Result<(), Failure> {
+        let Event::Packed { chunk, entries, .. } = event else { return Ok(()) };
+        let before = self.journal.state().chunk(chunk).and_then(|chunk| chunk.packed.as_ref());
+        let Some(before) = before else { return Ok(()) };
+        let contents = |entries: &[prep::Entry]| -> Vec<(String, String)> {
+            entries.iter().map(|entry| (entry.name.clone(), entry.csv_xxh3_128.clone())).collect()
+        };
+        if contents(&before.entries) == contents(entries) {
+            return Ok(());
+        }
+        let message =
+            format!("{chunk} is not what it was when it was first packed: its entries' digests differ");
+        Err(Failure::message(ExitCode::Journal, message)
+            .hint("nothing of it was sent; please report this, with both journal lines of the chunk"))
     }
 
     fn tell(&self, event: &Event) {

@@ -109,26 +109,6 @@ impl Session {
             drop(fs::remove_dir(&self.dir));
         }
     }
-
-    /// Gives up the journal of a run whose inputs turned out to be unfit, if it has sent nothing.
-    ///
-    /// # Errors
-    /// 1 where the file system fails.
-    pub(crate) fn discard_unsent(&mut self) -> Result<()> {
-        if self.journal.take_if(|journal| !journal.state().attempted).is_none() {
-            return Ok(());
-        }
-        for name in [crate::journal::FILE_NAME, crate::manifest::JSON_NAME, crate::manifest::CSV_NAME] {
-            let path = self.dir.join(name);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(io_failure(error, "remove", &path));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A journal's failure with its exit code: 7 for what is wrong in it, 1 for what the file system does.

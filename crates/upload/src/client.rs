@@ -122,8 +122,8 @@ impl Client {
     /// Makes the client; no request is sent.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`]: a URL, a credential, a proxy or a certificate authority is not valid, or there are no
-    /// credentials. [`ErrorKind::Io`]: the refresh log cannot be read.
+    /// [`Config`](crate::ErrorKind::Config): a URL, a credential, a proxy or a certificate authority is not valid, or there are no
+    /// credentials. [`Io`](crate::ErrorKind::Io): the refresh log cannot be read.
     pub fn new(config: ClientConfig, reporter: Arc<dyn Reporter>) -> Result<Client, Error> {
         Client::with_timeouts(config, Timeouts::default(), reporter)
     }
@@ -219,9 +219,9 @@ impl Client {
     /// copied. Dropping the future gives the attempt in flight up.
     ///
     /// # Errors
-    /// [`ErrorKind::ChunkRefused`] for this archive alone. [`ErrorKind::RunRefused`], [`ErrorKind::Auth`],
-    /// [`ErrorKind::Stopped`] and [`ErrorKind::Io`] end every call of this client, now and later, with the first cause.
-    /// [`ErrorKind::Stopped`] after eight attempts without an answer ends this call only. [`ErrorKind::Witness`]: the
+    /// [`ChunkRefused`](crate::ErrorKind::ChunkRefused) for this archive alone. [`RunRefused`](crate::ErrorKind::RunRefused), [`Auth`](crate::ErrorKind::Auth),
+    /// [`Stopped`](crate::ErrorKind::Stopped) and [`Io`](crate::ErrorKind::Io) end every call of this client, now and later, with the first cause.
+    /// [`Stopped`](crate::ErrorKind::Stopped) after eight attempts without an answer ends this call only. [`Witness`](crate::ErrorKind::Witness): the
     /// witness refused.
     pub async fn upload(&self, name: &str, archive: Bytes, witness: &dyn Witness) -> Result<Uploaded, Error> {
         Run::new(self, name, archive, witness).finish().await

@@ -15,6 +15,8 @@
 //! # Ok::<(), upload::Error>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod api;
 mod auth;
 mod backoff;

@@ -4,9 +4,6 @@ use std::fmt::Write as _;
 
 use crate::exit_code::ExitCode;
 
-/// Codes of the data centres, in the order of the README.
-pub(crate) const DATA_CENTRES: [&str; 8] = ["us", "eu", "in", "au", "jp", "cn", "ca", "sa"];
-
 pub(crate) const OUTPUT: &str = "Output";
 pub(crate) const TARGET: &str = "Target and credentials";
 pub(crate) const PACE: &str = "Pace";

@@ -22,9 +22,6 @@ pub(crate) fn execute(config: &config::Pack, progress: &Arc<Progress>) -> Result
         Ok((Some(journal), prepared)) => (journal, prepared),
         Ok((None, _)) => unreachable!("only a dry run has no journal"),
         Err(failure) => {
-            if matches!(failure.exit(), ExitCode::Usage | ExitCode::Input) {
-                session.discard_unsent()?;
-            }
             session.abandon();
             return Err(failure);
         }

@@ -39,9 +39,6 @@ pub(crate) fn execute(config: config::Run, progress: &Arc<Progress>) -> Result<E
         match start(&mut session, &config.name, target, &config.job, config.dry_run, progress) {
             Ok(started) => started,
             Err(failure) => {
-                if matches!(failure.exit(), ExitCode::Usage | ExitCode::Input) {
-                    session.discard_unsent()?;
-                }
                 session.abandon();
                 return Err(failure);
             }

@@ -234,6 +234,7 @@ pub(crate) fn is_writable_by_others(metadata: &Metadata) -> Option<String> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use super::super::setting::Layer;
     use super::*;
 
     const CANARY: &str = "1000.canary";
@@ -295,6 +296,38 @@ mod tests {
         assert!(read_private(&link).is_ok());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(read_private(&link).is_err());
+    }
+
+    #[test]
+    fn the_first_place_that_gives_anything_is_used_and_places_are_not_mixed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!("access_token = \"{name}\"")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let layer = |key, text: &str| Layer::from([(key, Given::flag("--x", text))]);
+        let zoho = Environment::new([("ZOHO_ACCESS_TOKEN".into(), "variable".into())]);
+        let mut layers = Layers {
+            flags: layer(Key::Credentials, &file("flag")),
+            environment: layer(Key::Credentials, &file("named")),
+            user: layer(Key::TokenCommand, "command"),
+            ..Layers::default()
+        };
+        let found = |environment: &Environment, layers: &Layers| {
+            let found = Credentials::find(environment, layers).unwrap();
+            assert!(found.access_token.is_none() || found.token_command.is_none());
+            found.access_token.or(found.token_command).unwrap().expose_secret().to_owned()
+        };
+        assert_eq!(found(&zoho, &layers), "flag");
+        layers.flags.clear();
+        assert_eq!(found(&zoho, &layers), "variable");
+        assert_eq!(found(&Environment::default(), &layers), "named");
+        layers.environment.clear();
+        assert_eq!(found(&Environment::default(), &layers), "command");
+        layers.user.clear();
+        assert!(Credentials::find(&Environment::default(), &layers).is_err());
     }
 
     #[test]

@@ -13,6 +13,9 @@ use super::setting::{Files, Layer, Place};
 use super::toml_file::{Section, Text, TomlFile};
 use crate::failure::Problem;
 
+/// The path that means standard input.
+pub(super) const STANDARD_INPUT: &str = "-";
+
 /// The largest job file that is read.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -138,7 +141,8 @@ fn input<'t>(
     }
     let module = checked(file, module, "module", parse::module);
     let path = csv.map(|csv| {
-        let path = dir.join(&csv.text);
+        // Standard input is nowhere beside the job file.
+        let path = if csv.text == STANDARD_INPUT { PathBuf::from(csv.text) } else { dir.join(csv.text) };
         paths.push((file.place(csv.at), path.clone()));
         path
     });

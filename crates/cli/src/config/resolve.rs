@@ -167,6 +167,7 @@ fn sandbox(args: &SandboxArgs, context: Context<'_>) -> Result<Config> {
 
 fn destination(resolver: &mut Resolver<'_>, sandbox: bool) -> Option<Destination> {
     if sandbox {
+        resolver.refuse_urls_beside_the_sandbox();
         return Some(Destination::Sandbox);
     }
     resolver.zoho(true).map(|zoho| Destination::Zoho(Box::new(zoho)))

@@ -11,7 +11,7 @@ use upload::{DataCentre, Target};
 
 use super::credentials::Credentials;
 use super::environment::{Environment, config_file};
-use super::job_file::{JobFile, read_text};
+use super::job_file::{JobFile, STANDARD_INPUT, read_text};
 use super::parse::{self, Parsed};
 use super::setting::{Given, Key, Layer, Layers};
 use super::{Output, Pace, ProgressMode, Zoho, user_file};
@@ -92,6 +92,7 @@ pub(super) struct Resolver<'e> {
     environment: &'e Environment,
     layers: Layers,
     job: Option<Job>,
+    reads_standard_input: bool,
     notes: Vec<String>,
     problems: Vec<Problem>,
 }
@@ -103,7 +104,8 @@ impl<'e> Resolver<'e> {
         let variables = environment.layer(&mut problems);
         let layers = Layers { flags, environment: variables, ..Layers::default() };
         let notes = environment.unknown_variables();
-        let mut resolver = Resolver { environment, layers, job: None, notes, problems };
+        let mut resolver =
+            Resolver { environment, layers, job: None, reads_standard_input: false, notes, problems };
         resolver.read_user_file();
         resolver.read_job(source);
         resolver
@@ -245,6 +247,16 @@ impl<'e> Resolver<'e> {
         // Empty where none was given: then there is none to compare with.
         target.org = org.clone().unwrap_or_default();
         Some(Zoho { dc, org: org.unwrap_or_default(), target, credentials: credentials? })
+    }
+
+    /// Whoever types a URL beside `--sandbox` means one of the two. URLs from elsewhere are for other runs.
+    pub(super) fn refuse_urls_beside_the_sandbox(&mut self) {
+        for (key, _) in URLS {
+            if let Some(given) = self.layers.flags.get(&key) {
+                let problem = Problem::message(format!("{} and `--sandbox` are both given", given.origin));
+                self.problems.push(problem.hint("the sandbox has its own address: leave one of the two out"));
+            }
+        }
     }
 
     /// DIR for a command that fills it: it or its parent must be there.
@@ -419,6 +431,15 @@ impl<'e> Resolver<'e> {
 
     /// Whether an input is there; what is in it is for later.
     fn look_at(&mut self, origin: &str, path: &Path, hint: &str) {
+        if path == Path::new(STANDARD_INPUT) {
+            if std::mem::replace(&mut self.reads_standard_input, true) {
+                self.problem(
+                    Problem::message(format!("{origin}: standard input can be read once only"))
+                        .hint("write all but one of the inputs to files"),
+                );
+            }
+            return;
+        }
         let shown = path.display();
         let problem = match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => return,
@@ -427,7 +448,7 @@ impl<'e> Resolver<'e> {
                     .hint("name the CSV file in it; several files are several [[import]]s of a job file")
             }
             Ok(_) => Problem::message(format!("{origin}: {shown} is not a regular file"))
-                .hint("write it to a file first: inputs are read more than once"),
+                .hint("write it to a file, or pipe it in and name the CSV `-`"),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Problem::message(format!("{origin}: there is no file {shown}")).hint(hint)
             }

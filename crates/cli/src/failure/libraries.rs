@@ -121,3 +121,25 @@ fn of_missing_column(nearest: Option<&str>, header: &[String]) -> String {
     let more = if header.len() > MOST { format!(" and {} more", header.len() - MOST) } else { String::new() };
     format!("the columns are {}{more}", shown.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use prep::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn of_several_errors_the_one_to_be_dealt_with_first_gives_the_exit_code() {
+        let exit = |kinds: Vec<ErrorKind>| {
+            Failure::from(kinds.into_iter().map(|kind| Error::new(kind, "a.csv")).collect::<Vec<_>>()).exit()
+        };
+        assert_eq!(exit(vec![ErrorKind::Empty]), ExitCode::Input);
+        assert_eq!(exit(vec![ErrorKind::Empty, ErrorKind::NotFound]), ExitCode::Usage);
+        let io = std::io::Error::other("bad sector");
+        assert_eq!(
+            exit(vec![ErrorKind::Empty, ErrorKind::NotFound, ErrorKind::Read(io)]),
+            ExitCode::Unexpected
+        );
+        assert_eq!(exit(vec![ErrorKind::Changed]), ExitCode::Journal);
+    }
+}

@@ -400,3 +400,20 @@ fn a_reader_that_leaves_early_is_no_failure() {
     assert_eq!(told.code, 3);
     assert!(!told.err.contains("panicked") && !told.err.contains("Broken pipe"), "{}", told.err);
 }
+
+#[test]
+fn standard_input_is_an_input_once() {
+    let bench = good();
+    let input = std::fs::File::open(bench.path("products.csv")).unwrap();
+    let mut command = bench.command(&["check", "--module", "Products", "--csv", "-", "--json"]);
+    let told = bench.told(&command.stdin(input).output().unwrap());
+    assert_eq!((told.code, told.err.as_str()), (0, ""));
+    let found: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(found["inputs"][0]["records"], 1);
+    let twice = "[[import]]\nmodule = 'A'\ncsv = '-'\n[[import]]\nmodule = 'B'\ncsv = '-'\n";
+    insta::assert_snapshot!(bench.file("jobs/x.toml", twice).run("check jobs/x.toml").failure(), @r"
+    error: jobs/x.toml:6:7: standard input can be read once only
+    hint: write all but one of the inputs to files
+    exit 2
+    ");
+}

@@ -129,6 +129,15 @@ fn every_bound_of_every_setting_is_told_with_the_place_of_the_value() {
 }
 
 #[test]
+fn a_url_beside_the_sandbox_is_refused() {
+    insta::assert_snapshot!(bench().run("run --sandbox --upload-url http://127.0.0.1:1/crm/v2/upload").failure(), @r"
+    error: `--upload-url` and `--sandbox` are both given
+    hint: the sandbox has its own address: leave one of the two out
+    exit 2
+    ");
+}
+
+#[test]
 fn both_ends_of_every_bound_are_taken() {
     let bench = bench();
     for (flag, values) in [
@@ -164,7 +173,7 @@ fn paths_that_name_no_file_are_told_with_the_place_that_names_them() {
     hint: name the CSV file in it; several files are several [[import]]s of a job file
 
     error: jobs/x.toml:12:7: jobs/pipe is not a regular file
-    hint: write it to a file first: inputs are read more than once
+    hint: write it to a file, or pipe it in and name the CSV `-`
     exit 2
     ");
     insta::assert_snapshot!(bench.run("check --module Contacts --csv none.csv").failure(), @r"
@@ -300,7 +309,7 @@ fn a_name_that_leaves_its_directory_is_refused() {
 
 #[test]
 fn a_file_of_garbage_is_refused_with_twenty_problems_at_most() {
-    let garbage: String = (0..1_000).map(|i| format!("k{i} = 1\n")).collect();
+    let garbage = (0..1_000).map(|i| format!("k{i} = 1")).collect::<Vec<_>>().join("\n");
     let told = bench().file("zbulk.toml", garbage).run("check");
     assert_eq!(told.code, 2);
     assert_eq!(told.err.matches("error:").count(), 21);

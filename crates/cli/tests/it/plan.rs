@@ -25,12 +25,12 @@ chunk_records = 4
 "#;
 
 fn bench() -> Workbench {
-    let contacts: String = (0..10).map(|i| format!("{i},name {i}\n")).collect();
-    let vehicles: String = (0..10).map(|i| format!("{},plate {i}\n", 9 - i)).collect();
+    let contacts = (0..10).map(|i| format!("{i},name {i}")).collect::<Vec<_>>().join("\n");
+    let vehicles = (0..10).map(|i| format!("{},plate {i}", 9 - i)).collect::<Vec<_>>().join("\n");
     Workbench::new()
         .file("zbulk.toml", JOB)
-        .file("contacts.csv", format!("ID,Name\n{contacts}"))
-        .file("vehicles.csv", format!("Contact,Plate\n{vehicles}"))
+        .file("contacts.csv", format!("ID,Name\n{contacts}\n"))
+        .file("vehicles.csv", format!("Contact,Plate\n{vehicles}\n"))
         .file("products.csv", "Code\nx\ny\n")
 }
 

@@ -1,7 +1,7 @@
 //! `zbulk` as a user starts it, and `zbulk sandbox` as a process of its own to send to.
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -28,6 +28,7 @@ pub(crate) struct Server {
     child: Child,
     said: serde_json::Value,
     dir: tempfile::TempDir,
+    counted: std::cell::Cell<u64>,
 }
 
 impl Server {
@@ -59,7 +60,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let said = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
-        Server { child, said, dir }
+        Server { child, said, dir, counted: std::cell::Cell::new(0) }
     }
 
     fn said(&self, key: &str) -> &str {
@@ -76,6 +77,32 @@ impl Server {
             .env("ZOHO_REFRESH_TOKEN", self.said("refresh_token"))
     }
 
+    /// A fresh access token, as the SDKs fetch one.
+    ///
+    /// A run remembers its refreshes across starts and waits rather than make too many, so that a test that starts
+    /// many runs brings its own token.
+    pub(crate) fn access_token(&self) -> String {
+        let address = self.said("accounts_url").strip_prefix("http://").unwrap();
+        let form = format!(
+            "grant_type=refresh_token&client_id={}&client_secret={}&refresh_token={}",
+            self.said("client_id"),
+            self.said("client_secret"),
+            self.said("refresh_token")
+        );
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "POST /oauth/v2/token HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let body: serde_json::Value = serde_json::from_str(&answer[answer.find('{').unwrap()..]).unwrap();
+        body["access_token"].as_str().unwrap().to_owned()
+    }
+
     /// The secrets that no output may hold.
     pub(crate) fn secrets(&self) -> [&str; 3] {
         [self.said("client_secret"), self.said("refresh_token"), self.said("client_id")]
@@ -88,6 +115,19 @@ impl Server {
             Ok(entries) => entries.filter(|entry| zips(entry.as_ref().unwrap().path())).count(),
             Err(_) => 0,
         }
+    }
+}
+
+impl Server {
+    /// The body that was kept under a `file_id`.
+    pub(crate) fn body(&self, file_id: &str) -> Vec<u8> {
+        std::fs::read(self.dir.path().join("kept").join(format!("{file_id}.zip"))).unwrap()
+    }
+
+    /// How many bodies it has kept since this was last asked.
+    pub(crate) fn kept_now(&self) -> u64 {
+        let kept = self.kept() as u64;
+        kept - self.counted.replace(kept)
     }
 }
 
