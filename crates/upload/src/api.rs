@@ -37,6 +37,14 @@ impl fmt::Display for FileId {
 
 /// The error codes that decide what happens next.
 ///
+/// ```
+/// use upload::Code;
+///
+/// let code = Code::parse("OAUTH_SCOPE_MISMATCH").unwrap();
+/// assert!(code.hint().contains("ZohoFiles.files.ALL"));
+/// assert_eq!(Code::parse("SOMETHING_NEW"), None);
+/// ```
+///
 /// The first eight are the table of the upload page (`api/v2/bulk-write/upload-file.html`); the next three stand in
 /// Zoho's `OpenAPI` file of the upload; the others are the CRM's own of `status-codes.html` and `token-validity.html`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -43,7 +43,16 @@ pub struct RefreshCredentials {
     pub refresh_token: SecretString,
 }
 
-/// What tokens come from. With several, the access token is used until a 401, then the refresh token, then the command.
+/// What tokens come from. Shows nothing of itself:
+///
+/// ```
+/// use upload::Credentials;
+///
+/// let credentials = Credentials { access_token: Some("1000.secret".into()), ..Credentials::default() };
+/// assert_eq!(format!("{credentials:?}"), "Credentials([redacted])");
+/// ```
+///
+/// With several, the access token is used until a 401, then the refresh token, then the command.
 #[derive(Clone, Default)]
 pub struct Credentials {
     /// A token as it stands; used until a 401.

@@ -137,6 +137,21 @@ impl fmt::Display for Cause {
 }
 
 /// Decides what the outcome of one attempt means. Pure: the same facts give the same decision.
+///
+/// ```
+/// use http::HeaderMap;
+/// use upload::{Disposition, Observed, classify};
+///
+/// // Zoho sends this under 200 too: the code decides.
+/// let body = br#"{"code":"INVALID_FILE_FORMAT","details":{},"message":"invalid file format","status":"error"}"#;
+/// let decision = classify(&Observed {
+///     outcome: Ok((200, &HeaderMap::new(), body)),
+///     bytes_sent: 1000,
+///     body_bytes: 1000,
+///     now: std::time::SystemTime::now(),
+/// });
+/// assert!(matches!(decision, Disposition::FailChunk { hint: Some(_) }));
+/// ```
 pub fn classify(observed: &Observed<'_>) -> Disposition {
     match observed.outcome {
         Ok((status, headers, body)) => {

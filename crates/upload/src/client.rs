@@ -103,6 +103,43 @@ pub struct Uploaded {
 }
 
 /// Sends archives. Share it between tasks: throttle and token are one for all.
+///
+/// ```no_run
+/// use std::{sync::Arc, time::Duration};
+/// use upload::{BoxFuture, Client, ClientConfig, Credentials, DataCentre, Refused, Target, Witness};
+///
+/// /// Writes nothing down, so it cannot know after a crash what was under way.
+/// struct Careless;
+///
+/// impl Witness for Careless {
+///     fn attempt<'a>(&'a self, _: &'a str, _: u32) -> BoxFuture<'a, Result<(), Refused>> {
+///         Box::pin(async { Ok(()) })
+///     }
+///     fn ambiguous<'a>(&'a self, _: &'a str, _: u32) -> BoxFuture<'a, Result<(), Refused>> {
+///         Box::pin(async { Ok(()) })
+///     }
+/// }
+///
+/// # async fn example(token: String, archive: bytes::Bytes) -> Result<(), upload::Error> {
+/// let config = ClientConfig {
+///     target: Target::of(DataCentre::Us, "v2", "808232144")?,
+///     credentials: Credentials { access_token: Some(token.into()), ..Credentials::default() },
+///     concurrency: 4,
+///     starts_per_second: 5.0,
+///     bwlimit: None,
+///     max_wait: Duration::from_secs(30 * 60),
+///     https_proxy: None,
+///     no_proxy: None,
+///     extra_ca_pem: Vec::new(),
+///     user_agent: "zbulk/0.1.0".to_owned(),
+///     refresh_log: None,
+/// };
+/// let client = Client::new(config, Arc::new(()))?;
+/// let uploaded = client.upload("Contacts-00001.zip", archive, &Careless).await?;
+/// assert!(!uploaded.file_id.as_str().is_empty());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Client {
     target: Target,
     concurrency: usize,
@@ -122,8 +159,8 @@ impl Client {
     /// Makes the client; no request is sent.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config): a URL, a credential, a proxy or a certificate authority is not valid, or there are no
-    /// credentials. [`Io`](crate::ErrorKind::Io): the refresh log cannot be read.
+    /// `Config`: a URL, a credential, a proxy or a certificate authority is not valid, or there are no
+    /// credentials. `Io`: the refresh log cannot be read.
     pub fn new(config: ClientConfig, reporter: Arc<dyn Reporter>) -> Result<Client, Error> {
         Client::with_timeouts(config, Timeouts::default(), reporter)
     }
@@ -219,10 +256,9 @@ impl Client {
     /// copied. Dropping the future gives the attempt in flight up.
     ///
     /// # Errors
-    /// [`ChunkRefused`](crate::ErrorKind::ChunkRefused) for this archive alone. [`RunRefused`](crate::ErrorKind::RunRefused), [`Auth`](crate::ErrorKind::Auth),
-    /// [`Stopped`](crate::ErrorKind::Stopped) and [`Io`](crate::ErrorKind::Io) end every call of this client, now and later, with the first cause.
-    /// [`Stopped`](crate::ErrorKind::Stopped) after eight attempts without an answer ends this call only. [`Witness`](crate::ErrorKind::Witness): the
-    /// witness refused.
+    /// `ChunkRefused` is about this archive alone. `RunRefused`, `Auth`, `Stopped` and `Io` end every call of this
+    /// client, now and later, with the first cause; but `Stopped` after eight attempts that nobody answered ends this
+    /// call only. `Witness`: the witness refused.
     pub async fn upload(&self, name: &str, archive: Bytes, witness: &dyn Witness) -> Result<Uploaded, Error> {
         Run::new(self, name, archive, witness).finish().await
     }
@@ -238,16 +274,8 @@ impl Client {
             url: self.target.upload_url.clone(),
             headers,
             payload: form.payload.clone(),
-            guard: self.guard(form.payload.len_bytes()),
+            guard: guard(form.payload.len_bytes(), self.concurrency as u64, self.bwlimit),
         })
-    }
-
-    /// 60 s + bytes × workers / min(8 KiB/s × workers, bwlimit): a line may be slow, but not without end.
-    fn guard(&self, bytes: u64) -> Duration {
-        let workers = self.concurrency as u64;
-        let slowest = SLOWEST_BYTES_PER_SECOND.saturating_mul(workers);
-        let rate = self.bwlimit.map_or(slowest, |limit| slowest.min(limit.max(1)));
-        GUARD + Duration::from_secs(bytes.saturating_mul(workers) / rate)
     }
 
     /// An error that ends the run for every worker.
@@ -265,4 +293,45 @@ impl Client {
 fn header(what: &str, value: &str) -> Result<HeaderValue, Error> {
     HeaderValue::from_str(value)
         .map_err(|source| Error::config(format!("the {what} is no header value")).with_source(source))
+}
+
+/// 60 s + bytes × workers / min(8 KiB/s × workers, bwlimit): a line may be slow, but not without end.
+fn guard(bytes: u64, workers: u64, bwlimit: Option<u64>) -> Duration {
+    let slowest = SLOWEST_BYTES_PER_SECOND.saturating_mul(workers);
+    let rate = bwlimit.map_or(slowest, |limit| slowest.min(limit.max(1)));
+    GUARD + Duration::from_secs(bytes.saturating_mul(workers) / rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guard_allows_8_kib_a_second_for_each_worker_or_the_share_of_the_limit() {
+        let bytes = 8192 * 1000;
+        assert_eq!(guard(bytes, 1, None), Duration::from_secs(1060));
+        assert_eq!(guard(bytes, 4, None), Duration::from_secs(1060));
+        assert_eq!(guard(bytes, 4, Some(8192)), Duration::from_secs(4060));
+        assert_eq!(guard(bytes, 4, Some(1 << 30)), Duration::from_secs(1060));
+        assert_eq!(guard(10, 1, Some(0)), Duration::from_secs(70));
+    }
+
+    #[test]
+    fn a_configuration_shows_no_secret() {
+        let config = ClientConfig {
+            target: Target::of(crate::DataCentre::Us, "v2", "1").unwrap(),
+            credentials: Credentials { access_token: Some("canary".into()), ..Credentials::default() },
+            concurrency: 4,
+            starts_per_second: 5.0,
+            bwlimit: None,
+            max_wait: Duration::from_mins(30),
+            https_proxy: Some("http://me:canary@proxy.example".to_owned()),
+            no_proxy: None,
+            extra_ca_pem: Vec::new(),
+            user_agent: "zbulk/0".to_owned(),
+            refresh_log: None,
+        };
+        let text = format!("{config:?}");
+        assert!(!text.contains("canary") && text.contains("concurrency: 4"), "{text}");
+    }
 }

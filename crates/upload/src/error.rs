@@ -5,6 +5,21 @@ use std::fmt;
 use std::time::Duration;
 
 /// What became impossible. The caller picks the exit code by it.
+///
+/// ```
+/// use upload::ErrorKind;
+///
+/// fn exit_code(kind: &ErrorKind) -> u8 {
+///     match kind {
+///         ErrorKind::Io | ErrorKind::Witness => 1,
+///         ErrorKind::Config => 2,
+///         ErrorKind::Auth => 4,
+///         ErrorKind::Stopped { .. } => 5,
+///         ErrorKind::ChunkRefused | ErrorKind::RunRefused => 6,
+///     }
+/// }
+/// assert_eq!(exit_code(&ErrorKind::Stopped { retry_after: None }), 5);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ErrorKind {
     /// This archive is refused for good; others may go on (exit 6).

@@ -300,3 +300,77 @@ fn uploads_given_up_at_any_moment_leak_nothing() {
         }
     }
 }
+
+/// One archive, and the same fault for each of its requests.
+fn nothing_but(fault: schedule::Fault) -> Run {
+    let schedule = Schedule { chunks: 1, max_wait: Duration::from_hours(12), ..Schedule::calm(7) };
+    run(Schedule { faults: (0..1000).map(|request| (request, fault)).collect(), ..schedule })
+}
+
+#[test]
+fn an_archive_that_is_never_answered_is_sent_eight_times() {
+    for fault in [schedule::Fault::LostAnswer { kept: true }, schedule::Fault::Html { kept: true }] {
+        let run = nothing_but(fault);
+        assert_eq!(laws::broken(&run), Vec::<String>::new());
+        let error = run.outcomes[0].1.as_ref().unwrap_err();
+        assert_eq!((run.server.uploads(), error.possible_orphans), (8, 8));
+        assert_eq!(error.kind, crate::ErrorKind::Stopped { retry_after: None });
+        assert!(error.message.starts_with("sent 8 times and never told the outcome"), "{error}");
+    }
+}
+
+#[test]
+fn a_second_401_in_a_row_ends_the_run() {
+    let run = nothing_but(schedule::Fault::InvalidToken);
+    assert_eq!(laws::broken(&run), Vec::<String>::new());
+    assert_eq!((run.server.uploads(), run.server.token_calls()), (2, 2));
+    assert_eq!(run.outcomes[0].1.as_ref().unwrap_err().kind, crate::ErrorKind::Auth);
+}
+
+#[test]
+fn what_cannot_have_been_accepted_is_sent_again_for_as_long_as_it_takes() {
+    for fault in [schedule::Fault::ResetMidBody, schedule::Fault::RequestTimeout, schedule::Fault::Refused] {
+        let run = nothing_but(fault);
+        let error = run.outcomes[0].1.as_ref().unwrap_err();
+        assert!(
+            run.server.uploads() > 100 && error.possible_orphans == 0,
+            "{fault:?}: {}",
+            run.server.uploads()
+        );
+        assert!(error.message.starts_with("nothing was accepted for 43200 s; the last time"), "{error}");
+        let heard = run.ears.heard.lock().unwrap();
+        let rests =
+            heard.iter().filter_map(|line| line.split("again in ").nth(1)?.split(' ').next()?.parse().ok());
+        let longest = rests.fold(0.0, f64::max);
+        assert!((30.0..=60.0).contains(&longest), "rests grow up to a minute: {longest}");
+    }
+}
+
+#[test]
+fn after_a_refusal_of_the_run_nobody_starts_any_more() {
+    for fault in [schedule::Fault::ScopeMismatch, schedule::Fault::Redirect, schedule::Fault::CreditsGone] {
+        let calm = Schedule { chunks: 40, starts_per_second: 0.0, ..Schedule::calm(11) };
+        let run = run(Schedule { faults: [(0, fault)].into(), ..calm });
+        assert_eq!(laws::broken(&run), Vec::<String>::new());
+        // Those in flight come to their end.
+        let first = run.outcomes.iter().find(|(name, _)| *name == self::name(0)).unwrap();
+        let first = first.1.as_ref().unwrap_err();
+        let done = run.outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count();
+        assert!(run.server.uploads() == done + 1 && done < 20, "{fault:?}: {done}");
+        for (_, outcome) in &run.outcomes {
+            if let Err(error) = outcome {
+                assert_eq!((&error.kind, &error.message), (&first.kind, &first.message));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_that_ends_while_its_worker_waits_is_renewed_before_the_request() {
+    let calm = Schedule { chunks: 6, starts_per_second: 0.005, ..Schedule::calm(3) };
+    let short = (0..20).map(|request| (request, schedule::TokenFault::ShortLife)).collect();
+    let run = run(Schedule { token_faults: short, ..calm });
+    assert_eq!(laws::broken(&run), Vec::<String>::new());
+    assert_eq!(run.server.uploads(), 6, "{}", run.server.story());
+    assert!(run.took < Duration::from_secs(1100), "{:?}", run.took);
+}

@@ -8,6 +8,13 @@ use url::{Host, Url};
 use crate::Error;
 
 /// A Zoho data centre: accounts and orgs live in exactly one.
+///
+/// ```
+/// use upload::DataCentre;
+///
+/// assert_eq!("EU".parse(), Ok(DataCentre::Eu));
+/// assert_eq!(DataCentre::Au.as_str(), "au");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DataCentre {
     /// United States, `.com`.
@@ -74,6 +81,16 @@ impl FromStr for DataCentre {
 }
 
 /// Where requests go. Every URL is https, or http to loopback, and holds no credentials.
+///
+/// ```
+/// use upload::{DataCentre, ErrorKind, Target};
+///
+/// let target = Target::of(DataCentre::Sa, "v2", "808232144")?;
+/// assert_eq!(target.upload_url.as_str(), "https://files.zoho.sa/crm/v2/upload");
+/// let error = target.with_upload_url("http://files.zoho.sa/crm/v2/upload").unwrap_err();
+/// assert_eq!(error.kind, ErrorKind::Config);
+/// # Ok::<(), upload::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The whole URL of the upload endpoint.
@@ -101,10 +118,7 @@ impl Target {
             return Err(Error::config(format!("api version `{}` is not valid", api_version.escape_debug()))
                 .with_hint("versions look like `v2` or `v2.1`"));
         }
-        if org.is_empty() || !org.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(Error::config(format!("org `{}` is not valid", org.escape_debug()))
-                .with_hint("the org is the `zgid` that GET /crm/v8/org gives, digits only"));
-        }
+        check_org(org)?;
         let hosts = data_centre.hosts();
         Ok(Target {
             upload_url: checked("upload URL", &format!("https://{}/crm/{api_version}/upload", hosts.upload))?,
@@ -152,6 +166,7 @@ impl Target {
 
     /// Fields are public, so what `of` has checked may have been replaced since.
     pub(crate) fn check(&self) -> Result<(), Error> {
+        check_org(&self.org)?;
         check("upload URL", &self.upload_url)?;
         check("accounts URL", &self.accounts_url)?;
         check("API URL", &self.api_url)
@@ -166,6 +181,14 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
         None => false,
     }
+}
+
+fn check_org(org: &str) -> Result<(), Error> {
+    if !org.is_empty() && org.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    Err(Error::config(format!("org `{}` is not valid", org.escape_debug()))
+        .with_hint("the org is the `zgid` that GET /crm/v8/org gives, digits only"))
 }
 
 fn checked(what: &str, text: &str) -> Result<Url, Error> {

@@ -109,8 +109,6 @@ impl Throttle {
     async fn wait(&self, mut step: impl FnMut(&mut State, Instant) -> Step) -> Result<(), Stop> {
         loop {
             let changed = self.changed.notified();
-            let mut changed = std::pin::pin!(changed);
-            changed.as_mut().enable();
             let until = {
                 let mut state = self.lock();
                 let now = Instant::now();
@@ -121,7 +119,7 @@ impl Throttle {
                 match step(&mut state, now) {
                     Step::Go => return Ok(()),
                     Step::Wait(until) => {
-                        let last = state.failing_since.map(|since| since + self.pacing.max_wait);
+                        let last = state.last_moment(self.pacing.max_wait);
                         [until, last].into_iter().flatten().min()
                     }
                 }
@@ -172,22 +170,29 @@ pub(crate) struct Admission {
 
 impl Admission {
     /// Waits until a request may start; it must be sent at once.
-    pub(crate) async fn start(&mut self) -> Result<(), Stop> {
+    ///
+    /// `ready` is asked when the moment has come, since the wait may be long: if it is not, this ends with `false` and
+    /// the moment is left to somebody else.
+    pub(crate) async fn start(&mut self, ready: impl Fn() -> bool) -> Result<bool, Stop> {
         let throttle = Arc::clone(&self.throttle);
         let spacing = throttle.pacing.spacing;
+        let mut starts = false;
         throttle
             .wait(|state, now| {
                 if state.next_start.is_some_and(|at| now < at) {
                     return Step::Wait(state.next_start);
                 }
                 let step = state.pass(now, &mut self.probe);
-                if matches!(step, Step::Go) {
+                if matches!(step, Step::Go) && ready() {
+                    starts = true;
                     state.next_start = Some(now + spacing);
+                    state.flying += 1;
                     self.started = Some(now);
                 }
                 step
             })
-            .await
+            .await?;
+        Ok(starts)
     }
 
     /// What tells the throttle, from the carrier's task, that the headers ask to wait.

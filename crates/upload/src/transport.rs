@@ -87,6 +87,14 @@ pub(crate) struct Failure {
     pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+impl Failure {
+    /// What the lowest layer says, e.g. the system's word on the socket.
+    pub(crate) fn root(&self) -> Option<String> {
+        let source: &(dyn std::error::Error + 'static) = self.source.as_deref()?;
+        std::iter::successors(Some(source), |layer| layer.source()).last().map(ToString::to_string)
+    }
+}
+
 /// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {

@@ -229,6 +229,8 @@ async fn requests_that_never_went_out_do_not_count_against_the_limit() {
     cache(&endpoint).token().await.unwrap();
     assert_eq!(endpoint.times().len(), 21);
     assert!(begun.elapsed() < Duration::from_mins(20));
+    // Each rest may be longer than the one before, up to a minute.
+    assert!(begun.elapsed() > Duration::from_mins(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,4 +262,44 @@ fn debug_shows_no_secret() {
     };
     let text = format!("{credentials:?} {:?}", credentials.refresh);
     assert_eq!(text, "Credentials([redacted]) Some(RefreshCredentials([redacted]))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_may_have_arrived_count_against_the_limit() {
+    let endpoint = Arc::new(Endpoint::default());
+    for _ in 0..8 {
+        endpoint.fails(FailureKind::Lost, 100);
+    }
+    cache(&endpoint).token().await.unwrap();
+    let times = endpoint.times();
+    assert_eq!(times.len(), 9);
+    assert!(times[8] - times[0] > Duration::from_mins(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_is_not_given_out_again_when_its_renewal_is_given_up() {
+    let endpoint = Arc::new(Endpoint::default());
+    let cache = cache(&endpoint);
+    let refused = cache.token().await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(10), cache.renew(refused.generation)).await.is_err());
+    assert_eq!(cache.token().await.unwrap().generation, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_of_no_length_says_nothing_and_the_token_is_used_until_it_is_refused() {
+    let endpoint = Arc::new(Endpoint::default());
+    endpoint.says(200, r#"{"access_token":"t","expires_in":0}"#);
+    let cache = cache(&endpoint);
+    let token = cache.token().await.unwrap();
+    tokio::time::advance(Duration::from_hours(2)).await;
+    assert!(token.is_fresh());
+    assert_eq!(cache.token().await.unwrap().generation, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_header_is_marked_as_a_secret() {
+    let endpoint = Arc::new(Endpoint::default());
+    let token = cache(&endpoint).token().await.unwrap();
+    assert!(token.header().unwrap().is_sensitive());
+    assert_eq!(format!("{token:?}"), "AccessToken([redacted])");
 }

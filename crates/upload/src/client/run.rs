@@ -14,7 +14,7 @@ use crate::classify::{Acceptance, Disposition, Observed, Receipt, asks_to_wait, 
 use crate::multipart::Form;
 use crate::reporter::{Refused, Reporter, Witness};
 use crate::throttle::{Admission, Bell, Outcome, Stop};
-use crate::transport::{Answer, Exchange, Observer};
+use crate::transport::{Answer, Exchange, Failure, Observer};
 use crate::{Error, ErrorKind, backoff};
 
 /// Bodies that went out without an answer, per archive.
@@ -83,11 +83,7 @@ impl<'a> Run<'a> {
             let mut token = self.token().await?;
             self.attempts += 1;
             self.witness.attempt(self.name, self.attempts).await.map_err(refused)?;
-            loop {
-                admission.start().await?;
-                if token.is_fresh() {
-                    break;
-                }
+            while !admission.start(|| token.is_fresh()).await? {
                 token = self.token().await?;
             }
             let form = {
@@ -135,7 +131,7 @@ impl<'a> Run<'a> {
                     return Ok(Some(receipt));
                 }
                 let why = format!("the server gave file_id `{}` to another archive too", receipt.file_id);
-                self.again(admission, &why, false, Acceptance::Unknown, None).await?;
+                self.again(admission, &exchange, &why, false, Acceptance::Unknown, None).await?;
             }
             Disposition::Refresh => {
                 admission.finish(Outcome::Nothing);
@@ -154,7 +150,6 @@ impl<'a> Run<'a> {
                 admission.finish(Outcome::Throttled { retry_after });
             }
             Disposition::CreditsGone { retry_after } => {
-                admission.finish(Outcome::Answered);
                 let kind = ErrorKind::Stopped { retry_after };
                 let mut stop = self.stop(kind, &exchange, "the org's API credits of 24 hours are used up");
                 stop.hint = Some(match retry_after {
@@ -163,16 +158,17 @@ impl<'a> Run<'a> {
                         "run again when some are free: they are counted over the last 24 hours".to_owned()
                     }
                 });
-                return Err(client.end_run(stop));
+                let error = client.end_run(stop);
+                admission.finish(Outcome::Answered);
+                return Err(error);
             }
             Disposition::Retry { cause, acceptance, retry_after } => {
-                if let Err(failure) = &exchange.outcome
-                    && let Some(source) = &failure.source
-                {
-                    tracing::debug!(archive = self.name, error = %source, "{cause}");
-                }
-                self.again(admission, &cause.to_string(), cause.is_timeout(), acceptance, retry_after)
-                    .await?;
+                let why = match exchange.outcome.as_ref().err().and_then(Failure::root) {
+                    Some(root) => client.redactor.line(&format!("{cause}: {root}")),
+                    None => cause.to_string(),
+                };
+                let timeout = cause.is_timeout();
+                self.again(admission, &exchange, &why, timeout, acceptance, retry_after).await?;
             }
             Disposition::FailChunk { hint } => {
                 admission.finish(Outcome::Answered);
@@ -181,17 +177,19 @@ impl<'a> Run<'a> {
                 stop.hint = hint.map(str::to_owned);
                 return Err(stop.into());
             }
+            // Everybody is stopped before the place is given back, or the next one would take it.
             Disposition::FailAuth { hint } => {
-                admission.finish(Outcome::Answered);
                 let mut stop = self.stop(ErrorKind::Auth, &exchange, "the server does not allow the upload");
                 stop.hint = Some(hint.to_owned());
-                return Err(client.end_run(stop));
+                let error = client.end_run(stop);
+                admission.finish(Outcome::Answered);
+                return Err(error);
             }
             Disposition::FailRun { hint } => {
-                admission.finish(Outcome::Answered);
                 let mut stop = self.stop(ErrorKind::RunRefused, &exchange, "the server refuses the upload");
                 stop.hint = Some(hint.to_owned());
                 let error = client.end_run(stop);
+                admission.finish(Outcome::Answered);
                 let source = exchange.outcome.err().and_then(|failure| failure.source);
                 return Err(Error { source, ..error });
             }
@@ -203,6 +201,7 @@ impl<'a> Run<'a> {
     async fn again(
         &mut self,
         admission: Admission,
+        exchange: &Exchange,
         why: &str,
         timeout: bool,
         acceptance: Acceptance,
@@ -213,15 +212,14 @@ impl<'a> Run<'a> {
             self.possible_orphans += 1;
             self.witness.ambiguous(self.name, self.attempts).await.map_err(refused)?;
         }
-        admission.finish(Outcome::Failed { timeout, retry_after });
+        admission.finish(Outcome::Failed { why: why.to_owned(), timeout, retry_after });
         if acceptance == Acceptance::Unknown {
             self.ambiguous += 1;
             if self.ambiguous >= AMBIGUOUS_AT_MOST {
-                return Err(Error::new(
-                    ErrorKind::Stopped { retry_after: None },
-                    format!("sent {} times and never told the outcome; the last time {why}", self.ambiguous),
-                )
-                .with_hint("run again later: what is uploaded stays uploaded"));
+                let what = format!("sent {AMBIGUOUS_AT_MOST} times and never told the outcome");
+                let mut stop = self.stop(ErrorKind::Stopped { retry_after: None }, exchange, &what);
+                stop.hint = Some("run again later: what is uploaded stays uploaded".to_owned());
+                return Err(stop.into());
             }
         }
         let rest = {

@@ -62,6 +62,8 @@ pub(crate) enum Outcome {
     Answered,
     /// It, or the way to it, failed.
     Failed {
+        /// What failed, for whoever must be told in the end.
+        why: String,
         /// Whether time ran out.
         timeout: bool,
         /// For how long it asked to be left alone.
@@ -104,7 +106,10 @@ pub(super) struct State {
     failures: u32,
     budget: u32,
     /// Since when nothing has succeeded.
-    pub(super) failing_since: Option<Instant>,
+    failing_since: Option<Instant>,
+    last_failure: String,
+    /// Requests that are out.
+    pub(super) flying: usize,
     pub(super) stopped: Option<Stop>,
 }
 
@@ -124,6 +129,8 @@ impl State {
             failures: 0,
             budget: BUDGET,
             failing_since: None,
+            last_failure: String::new(),
+            flying: 0,
             stopped: None,
         }
     }
@@ -151,13 +158,22 @@ impl State {
         }
     }
 
+    /// When the run has gone on long enough without a success. `None` while there is no failure, or a request is out:
+    /// over a slow line a single upload may take longer than that, and ends for itself if nothing moves.
+    pub(super) fn last_moment(&self, max_wait: Duration) -> Option<Instant> {
+        self.failing_since.filter(|_| self.flying == 0).map(|since| since + max_wait)
+    }
+
     /// Stops the run when nothing has succeeded for `max_wait`.
     pub(super) fn give_up(&mut self, now: Instant, max_wait: Duration) {
-        let Some(since) = self.failing_since else { return };
-        if self.stopped.is_none() && now.duration_since(since) >= max_wait {
+        if self.stopped.is_none() && self.last_moment(max_wait).is_some_and(|moment| now >= moment) {
             self.stopped = Some(Stop::new(
                 ErrorKind::Stopped { retry_after: None },
-                format!("nothing was accepted for {} s", max_wait.as_secs()),
+                format!(
+                    "nothing was accepted for {} s; the last time {}",
+                    max_wait.as_secs(),
+                    self.last_failure
+                ),
                 "run again later: what is uploaded stays uploaded",
             ));
         }
@@ -177,6 +193,9 @@ impl State {
             self.unread -= 1;
         }
         let read_at = asked.map_or(now, |asked| asked.at);
+        if admission.started.is_some() {
+            self.flying -= 1;
+        }
         match admission.outcome {
             Outcome::Nothing => {
                 if let Some(asked) = asked {
@@ -188,15 +207,25 @@ impl State {
                     self.next_probe(now, Duration::ZERO);
                 }
             }
-            Outcome::Success => self.success(admission.started),
-            Outcome::Answered => self.answered(),
-            Outcome::Failed { timeout, retry_after } => {
+            Outcome::Success | Outcome::Answered => {
+                if let Some(wait) = asked.and_then(|asked| asked.retry_after) {
+                    self.pause(read_at, wait, pacing, "the server asked for it", notices);
+                }
+                if admission.outcome == Outcome::Success {
+                    self.success(admission.started);
+                } else {
+                    self.answered();
+                }
+            }
+            Outcome::Failed { ref why, timeout, retry_after } => {
+                self.last_failure.clone_from(why);
                 if let Some(wait) = retry_after {
                     self.pause(read_at, wait, pacing, "the server asked for it", notices);
                 }
                 self.failed(now, timeout, admission.probe, notices);
             }
             Outcome::Throttled { retry_after } => {
+                "the server answered 429".clone_into(&mut self.last_failure);
                 self.failing_since.get_or_insert(now);
                 let anew =
                     self.throttled_at.is_none_or(|at| admission.started.is_none_or(|start| start > at));

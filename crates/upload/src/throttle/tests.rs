@@ -25,7 +25,7 @@ fn throttle(concurrency: usize) -> (Arc<Throttle>, Arc<Told>) {
 
 async fn started(throttle: &Arc<Throttle>) -> Admission {
     let mut admission = throttle.admit().await.unwrap();
-    admission.start().await.unwrap();
+    assert!(admission.start(|| true).await.unwrap());
     admission
 }
 
@@ -33,8 +33,8 @@ async fn one(throttle: &Arc<Throttle>, outcome: Outcome) {
     started(throttle).await.finish(outcome);
 }
 
-const FAILED: Outcome = Outcome::Failed { timeout: false, retry_after: None };
-const TIMED_OUT: Outcome = Outcome::Failed { timeout: true, retry_after: None };
+const FAILED: Outcome = Outcome::Failed { why: String::new(), timeout: false, retry_after: None };
+const TIMED_OUT: Outcome = Outcome::Failed { why: String::new(), timeout: true, retry_after: None };
 
 fn limited(seconds: Option<u64>) -> Outcome {
     Outcome::Throttled { retry_after: seconds.map(Duration::from_secs) }
@@ -134,7 +134,7 @@ async fn nobody_starts_between_the_headers_of_a_429_and_its_body() {
     admission.bell().ring(None);
     admission.bell().ring(None);
     let starting = tokio::spawn(async move {
-        late.start().await.unwrap();
+        late.start(|| true).await.unwrap();
         Instant::now()
     });
     let rung = Instant::now();
@@ -170,7 +170,8 @@ async fn a_shorter_wait_does_not_cut_a_longer_one() {
 #[tokio::test(start_paused = true)]
 async fn a_503_that_asks_to_wait_holds_everybody_but_does_not_halve() {
     let (throttle, told) = throttle(4);
-    one(&throttle, Outcome::Failed { timeout: false, retry_after: Some(Duration::from_secs(9)) }).await;
+    let why = String::new();
+    one(&throttle, Outcome::Failed { why, timeout: false, retry_after: Some(Duration::from_secs(9)) }).await;
     assert_eq!(wait(&throttle).await, Duration::from_secs(10));
     assert!(told.limits.lock().unwrap().is_empty());
 }
@@ -282,7 +283,7 @@ async fn a_wait_over_max_wait_stops_everybody() {
     one(&throttle, limited(Some(1801))).await;
     let stop = throttle.admit().await.err().unwrap();
     assert_eq!(stop.kind, ErrorKind::Stopped { retry_after: Some(Duration::from_secs(1801)) });
-    assert_eq!(other.start().await, Err(stop.clone()));
+    assert_eq!(other.start(|| true).await, Err(stop.clone()));
     assert_eq!(throttle.rest(Duration::from_secs(1)).await, Err(stop));
 }
 
@@ -310,4 +311,112 @@ async fn the_first_cause_of_a_stop_stands() {
     throttle.stop(Stop::new(ErrorKind::Auth, "first", "hint"));
     throttle.stop(Stop::new(ErrorKind::RunRefused, "second", "hint"));
     assert_eq!(throttle.admit().await.err().unwrap().message, "first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_still_out_puts_the_end_off() {
+    let (throttle, _) = throttle(4);
+    let slow = started(&throttle).await;
+    let why = "cannot connect".to_owned();
+    one(&throttle, Outcome::Failed { why, timeout: false, retry_after: None }).await;
+    tokio::time::advance(Duration::from_hours(1)).await;
+    assert_eq!(throttle.rest(Duration::from_secs(1)).await, Ok(()));
+    slow.finish(FAILED);
+    assert!(throttle.rest(Duration::from_secs(1)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_says_what_failed_last() {
+    let (throttle, _) = throttle(4);
+    let why = "cannot connect".to_owned();
+    one(&throttle, Outcome::Failed { why, timeout: false, retry_after: None }).await;
+    let stop = throttle.rest(Duration::from_hours(1)).await.unwrap_err();
+    assert_eq!(stop.message, "nothing was accepted for 1800 s; the last time cannot connect");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_asks_to_wait_holds_everybody_too() {
+    let (throttle, _) = throttle(4);
+    let admission = started(&throttle).await;
+    admission.bell().ring(Some(Duration::from_secs(5)));
+    admission.finish(Outcome::Answered);
+    assert_eq!(wait(&throttle).await, Duration::from_secs(6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_gives_a_place_back_does_not_overtake_who_waits_for_it() {
+    let (throttle, _) = throttle(1);
+    let mine = started(&throttle).await;
+    let waiting = {
+        let throttle = Arc::clone(&throttle);
+        tokio::spawn(async move {
+            let _admission = throttle.admit().await.unwrap();
+            tokio::time::sleep(Duration::from_secs(9)).await;
+        })
+    };
+    tokio::task::yield_now().await;
+    drop(mine);
+    assert_eq!(wait(&throttle).await, Duration::from_secs(9));
+    waiting.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_of_those_still_out_do_not_put_the_probe_off() {
+    let (throttle, _) = throttle(9);
+    let out = [started(&throttle).await, started(&throttle).await];
+    for _ in 0..5 {
+        one(&throttle, FAILED).await;
+    }
+    for late in out {
+        late.finish(FAILED);
+    }
+    assert_eq!(wait(&throttle).await, Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_but_429s_ends_after_max_wait_too() {
+    let (throttle, _) = throttle(4);
+    let begun = Instant::now();
+    let stop = loop {
+        match throttle.admit().await {
+            Ok(mut admission) => match admission.start(|| true).await {
+                Ok(_) => admission.finish(limited(Some(100))),
+                Err(stop) => break stop,
+            },
+            Err(stop) => break stop,
+        }
+    };
+    assert_eq!(begun.elapsed(), Duration::from_mins(30));
+    assert_eq!(stop.message, "nothing was accepted for 1800 s; the last time the server answered 429");
+}
+
+#[tokio::test(start_paused = true)]
+async fn successes_before_a_429_do_not_count_towards_growing_after_it() {
+    let (throttle, told) = throttle(8);
+    one(&throttle, limited(Some(1))).await;
+    for _ in 0..9 {
+        one(&throttle, Outcome::Success).await;
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+    one(&throttle, limited(Some(1))).await;
+    for _ in 0..9 {
+        one(&throttle, Outcome::Success).await;
+    }
+    assert_eq!(*told.limits.lock().unwrap(), [4, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_not_ready_when_the_moment_comes_leaves_it_to_others() {
+    let pacing =
+        Pacing { concurrency: 9, spacing: Duration::from_secs(100), max_wait: Duration::from_mins(30) };
+    let throttle = Throttle::new(pacing, Arc::new(()));
+    let _first = started(&throttle).await;
+    let begun = Instant::now();
+    let mut late = throttle.admit().await.unwrap();
+    assert_eq!(late.start(|| false).await, Ok(false));
+    assert_eq!(begun.elapsed(), Duration::from_secs(100));
+    let _other = started(&throttle).await;
+    assert_eq!(begun.elapsed(), Duration::from_secs(100));
+    assert_eq!(late.start(|| true).await, Ok(true));
+    assert_eq!(begun.elapsed(), Duration::from_secs(200));
 }

@@ -226,3 +226,97 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::multipart::Payload;
+
+    fn http() -> Http {
+        Http::new(&Settings {
+            user_agent: "zbulk/0",
+            connections: 1,
+            https_proxy: None,
+            no_proxy: None,
+            extra_ca_pem: &[],
+            tls: false,
+            bwlimit: None,
+            timeouts: Timeouts::default(),
+        })
+        .unwrap()
+    }
+
+    fn body(progress: &Arc<Progress>) -> Sending {
+        let piece = || Bytes::from_static(b"piece");
+        let payload = Payload { segments: vec![piece(), piece(), piece()] };
+        Sending::new(payload, Arc::new(Pace::new(None)), Arc::clone(progress), Arc::new(()))
+    }
+
+    /// What `watch` says, and after how many seconds.
+    async fn watched(progress: &Arc<Progress>, guard: Duration) -> (FailureKind, u64) {
+        let begun = Instant::now();
+        let kind = http().watch(progress, begun + guard).await;
+        (kind, begun.elapsed().as_secs())
+    }
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_which_nothing_goes_is_given_up() {
+        let progress = Arc::new(Progress::new(false));
+        assert_eq!(watched(&progress, LONG).await, (FailureKind::Stalled, 70));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_piece_that_goes_gives_another_minute() {
+        let progress = Arc::new(Progress::new(false));
+        let mut body = body(&progress);
+        let slow = tokio::spawn(async move {
+            for _ in 0..2 {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                body.frame().await.unwrap().unwrap();
+            }
+            std::future::pending::<()>().await;
+            drop(body);
+        });
+        assert_eq!(watched(&progress, LONG).await, (FailureKind::Stalled, 160));
+        slow.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_out_is_answered_within_two_minutes_or_given_up() {
+        let progress = Arc::new(Progress::new(false));
+        let mut body = body(&progress);
+        while body.frame().await.is_some() {}
+        assert_eq!(watched(&progress, LONG).await, (FailureKind::Silent, 120));
+        let empty = Arc::new(Progress::new(true));
+        assert_eq!(watched(&empty, LONG).await, (FailureKind::Silent, 120));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_drips_is_given_up_when_the_guard_ends() {
+        let progress = Arc::new(Progress::new(false));
+        let mut body = body(&progress);
+        let slow = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                if body.frame().await.is_none() {
+                    return;
+                }
+            }
+        });
+        assert_eq!(watched(&progress, Duration::from_secs(90)).await, (FailureKind::TooSlow, 90));
+        slow.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_the_head_is_there_the_watch_is_over() {
+        let progress = Arc::new(Progress::new(true));
+        progress.headed();
+        assert!(
+            tokio::time::timeout(LONG, http().watch(&progress, Instant::now() + LONG * 2)).await.is_err()
+        );
+    }
+}

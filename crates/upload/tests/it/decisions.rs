@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
+use proptest::prelude::*;
 use upload::{Code, Disposition, FailureKind, Observed, classify};
 
 const SUCCESS: &str = r#"{"status":"success","code":"FILE_UPLOAD_SUCCESS","message":"file uploaded.","details":{"file_id":"111111000001492610","created_time":"2018-12-31T12:00:00-12:00"}}"#;
@@ -159,4 +160,65 @@ fn a_success_before_the_whole_body_was_sent_is_not_believed() {
     let headers = HeaderMap::new();
     let early = decide(Ok((200, &headers, SUCCESS.as_bytes())), 99);
     assert_eq!(short(&early), "send again, kept: Unknown");
+}
+
+#[test]
+fn a_gateway_that_had_no_whole_body_cannot_have_passed_it_on() {
+    let headers = HeaderMap::new();
+    for status in [502, 504] {
+        assert_eq!(short(&decide(Ok((status, &headers, b"")), 99)), "send again, kept: Impossible");
+        assert_eq!(short(&decide(Ok((status, &headers, b"")), 100)), "send again, kept: Unlikely");
+    }
+}
+
+/// Bodies near the truth: pieces of the real thing, put together at random.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let value = prop_oneof![
+        Just("\"success\"".to_owned()),
+        Just("\"error\"".to_owned()),
+        Just("\"FILE_UPLOAD_SUCCESS\"".to_owned()),
+        Just("{\"file_id\":\"1\"}".to_owned()),
+        Just("{\"file_id\":12345678901234567890}".to_owned()),
+        Just("{\"file_id\":1e300,\"retry_after\":1e300}".to_owned()),
+        Just("{\"file_id\":\"\"}".to_owned()),
+        Just("null".to_owned()),
+        Just("-1".to_owned()),
+        prop::sample::select(Code::ALL.to_vec()).prop_map(|code| format!("\"{code}\"")),
+    ];
+    let key = prop::sample::select(vec!["status", "code", "details", "message", "ERROR_CODE", "http_status"]);
+    let fields = prop::collection::vec((key, value), 0..6).prop_map(|fields| {
+        let fields: Vec<String> =
+            fields.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+        format!("{{{}}}", fields.join(",")).into_bytes()
+    });
+    prop_oneof![4 => fields, 1 => prop::collection::vec(any::<u8>(), 0..200)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_comes_is_decided_and_nothing_but_the_four_parts_is_a_success(
+        status in 100_u16..1000,
+        body in body(),
+        retry_after in prop::option::of("[ -~]{0,30}"),
+        bytes_sent in 0_u64..=100,
+    ) {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = retry_after {
+            headers.insert("retry-after", value.parse().unwrap());
+        }
+        if let Disposition::Done(receipt) = decide(Ok((status, &headers, &body)), bytes_sent) {
+            let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            prop_assert!((200..300).contains(&status));
+            prop_assert_eq!(&json["status"], "success");
+            let id = match &json["details"]["file_id"] {
+                serde_json::Value::String(id) => id.clone(),
+                other => other.as_u64().unwrap().to_string(),
+            };
+            prop_assert_eq!(receipt.file_id.as_str(), id);
+            prop_assert!(!receipt.file_id.as_str().is_empty());
+            prop_assert_eq!(bytes_sent, 100);
+        }
+    }
 }
