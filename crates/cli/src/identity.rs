@@ -1,191 +1,231 @@
-//! What must not change while a run goes on, and what differs where it has: target, inputs, settings, plan.
+//! Whether a run may go on from a journal: what must be the same, and what differs in words. Pure.
 
-use prep::{Job, Prepared};
+use std::collections::BTreeSet;
+
+use prep::{Archive, Chunk, Fingerprint, InputReport, Job, Prepared, RejectPolicy};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::config::Destination;
+use crate::exit_code::ExitCode;
+use crate::failure::{Failure, Result};
 use crate::journal::event::{FORMAT, Header, Input, Plan, PlannedChunk, Target};
+use crate::journal::state::{PackedState, State};
+use crate::output::count;
 
-/// Program and version, as journal and manifest name them.
+#[cfg(test)]
+mod tests;
+
+/// This program and its version, as it stands in journals.
 pub(crate) const TOOL: &str = concat!("zbulk ", env!("CARGO_PKG_VERSION"));
 
-/// The journal's header for a job that is prepared.
+/// What a run is about, from what was found in its inputs.
 pub(crate) fn header(name: &str, target: Target, job: &Job, prepared: &Prepared) -> Header {
-    let settings = settings(job, prepared);
-    let inputs = prepared
-        .inputs()
-        .iter()
-        .map(|input| Input {
-            module: input.module.clone(),
-            role: input.role,
-            kind: input.kind,
-            path: input.path.display().to_string(),
-            fingerprint: input.fingerprint.clone(),
-            records: input.records,
-            packed: input.packed,
-            rejected: input.rejected,
-            blank_lines: input.blank_lines,
-        })
-        .collect();
+    let limits = job.settings.limits;
+    let settings = settings(job, prepared.inputs());
+    let digest = xxh3_128(json!([limits, settings]).to_string().as_bytes());
     Header {
         format: FORMAT,
         tool: TOOL.to_owned(),
         name: name.to_owned(),
         target,
-        inputs,
-        settings_digest: format!("{:032x}", xxh3_128(settings.to_string().as_bytes())),
+        inputs: prepared.inputs().iter().map(input).collect(),
+        limits,
         settings,
+        settings_digest: format!("{digest:032x}"),
         plan_digest: prepared.plan().digest(),
     }
 }
 
-/// The journal's second line.
-pub(crate) fn plan(job: &Job, prepared: &Prepared) -> Plan {
-    Plan {
-        chunks: prepared.plan().chunks().iter().map(PlannedChunk::from).collect(),
-        limits: job.settings.limits,
+/// All chunks, none cut.
+pub(crate) fn plan(prepared: &Prepared) -> Plan {
+    Plan { chunks: prepared.plan().chunks().iter().map(PlannedChunk::from).collect() }
+}
+
+/// What differs between the run of a journal and this one, each difference in words; empty if this one may go on.
+///
+/// `target` is where this run sends to; `None` if it sends nothing.
+pub(crate) fn differences(old: &Header, new: &Header, target: Option<&Target>) -> Vec<String> {
+    let mut found: Vec<String> =
+        target.and_then(|target| target_difference(&old.target, target)).into_iter().collect();
+    found.extend(input_differences(&old.inputs, &new.inputs));
+    compare("limits", &json!(old.limits), &json!(new.limits), &mut found);
+    compare("", &old.settings, &new.settings, &mut found);
+    if found.is_empty() && old.settings_digest != new.settings_digest {
+        found.push("the settings' digest differs".to_owned());
+    }
+    if found.is_empty() && old.plan_digest != new.plan_digest {
+        found.push(format!(
+            "the same inputs and settings give another plan: {} in the journal, {} now",
+            old.tool, new.tool
+        ));
+    }
+    found
+}
+
+/// How the target of a journal differs from another; an undecided one differs from none.
+pub(crate) fn target_difference(old: &Target, new: &Target) -> Option<String> {
+    (old != new && *old != Target::Undecided)
+        .then(|| format!("target: {} in the journal, {} now", target_name(old), target_name(new)))
+}
+
+/// A target in words.
+pub(crate) fn target_name(target: &Target) -> String {
+    match target {
+        Target::Sandbox => "the sandbox".to_owned(),
+        Target::Zoho { dc, org } => format!("Zoho {dc}, org {org}"),
+        Target::Undecided => "not decided yet".to_owned(),
     }
 }
 
-/// The settings that decide the plan or its bytes. Pace, URLs, credentials and output may differ from run to run.
-fn settings(job: &Job, prepared: &Prepared) -> Value {
-    let mut reports = prepared.inputs().iter();
-    let mut input = |input: &prep::Input| {
-        let report = reports.next().expect("invariant: every input has its report");
+/// The chunks of the plan with the journaled cuts made again, in order.
+///
+/// # Errors
+/// `Journal` if a cut does not come out as it was journaled.
+pub(crate) fn leaves(state: &State, prepared: &Prepared) -> Result<Vec<Chunk>> {
+    let mut leaves = Vec::new();
+    // A stack, so that the parts of a cut come in their chunk's place.
+    let mut rest: Vec<Chunk> = prepared.plan().chunks().iter().rev().cloned().collect();
+    while let Some(chunk) = rest.pop() {
+        let Some(names) = state.parts(&chunk.name) else {
+            if state.chunk(&chunk.name).is_none_or(|known| known.planned != PlannedChunk::from(&chunk)) {
+                return Err(other_cut(&chunk.name));
+            }
+            leaves.push(chunk);
+            continue;
+        };
+        match prepared.cut(&chunk) {
+            Some(parts) if parts.iter().map(|part| &part.name).eq(names) => {
+                rest.extend(parts.into_iter().rev());
+            }
+            _ => return Err(other_cut(&chunk.name)),
+        }
+    }
+    Ok(leaves)
+}
+
+fn other_cut(name: &str) -> Failure {
+    Failure::message(ExitCode::Journal, format!("`{name}` is not cut as the journal says"))
+        .hint("go on with the version of zbulk that began the run")
+}
+
+/// How an archive that was built compares with what the journal knows of its chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// Nothing is known yet.
+    New,
+    /// The same bytes.
+    Same,
+    /// The same records, packed to other bytes, as another version of zbulk may do.
+    OtherArchive,
+    /// Other records: the inputs are not what they were. Names the entry.
+    OtherRecords(String),
+}
+
+/// Compares an archive with what is journaled of its chunk.
+pub(crate) fn fit(known: Option<&PackedState>, archive: &Archive) -> Fit {
+    let Some(known) = known else { return Fit::New };
+    let digests = |entries: &[prep::Entry]| -> BTreeSet<(String, String)> {
+        entries.iter().map(|entry| (entry.name.clone(), entry.csv_xxh3_128.clone())).collect()
+    };
+    let (old, new) = (digests(&known.entries), digests(&archive.entries));
+    match old.symmetric_difference(&new).next() {
+        Some((name, _)) => Fit::OtherRecords(name.clone()),
+        None if known.archive_sha256 == archive.sha256 => Fit::Same,
+        None => Fit::OtherArchive,
+    }
+}
+
+fn input(report: &InputReport) -> Input {
+    Input {
+        module: report.module.clone(),
+        role: report.role,
+        kind: report.kind,
+        path: report.path.to_string_lossy().into_owned(),
+        fingerprint: report.fingerprint.clone(),
+        records: report.records,
+        packed: report.packed,
+        rejected: report.rejected,
+        blank_lines: report.blank_lines,
+    }
+}
+
+/// What decides the plan or its bytes besides the limits. The delimiter and the encoding are those that were used, so
+/// that naming the one that was found changes nothing.
+fn settings(job: &Job, inputs: &[InputReport]) -> Value {
+    let mut reports = inputs.iter();
+    let mut next = |key: &Option<String>| {
+        let report = reports.next();
         json!({
-            "module": input.module,
-            "key": input.key,
-            "delimiter": char::from(report.delimiter).to_string(),
-            "encoding": report.encoding,
+            "module": report.map(|report| &report.module),
+            "kind": report.and_then(|report| report.kind),
+            "key": key,
+            "delimiter": report.map(|report| char::from(report.delimiter)),
+            "encoding": report.map(|report| &report.encoding),
         })
     };
     let imports: Vec<Value> = job
         .imports
         .iter()
         .map(|import| {
-            let parent = input(&import.parent);
-            let children: Vec<Value> = import
-                .children
-                .iter()
-                .map(|child| {
-                    let mut value = input(&child.input);
-                    value["kind"] = json!(child.kind);
-                    value
-                })
-                .collect();
+            let parent = next(&import.parent.key);
+            let children: Vec<Value> = import.children.iter().map(|child| next(&child.input.key)).collect();
             json!({ "parent": parent, "children": children })
         })
         .collect();
-    json!({
-        "imports": imports,
-        "limits": job.settings.limits,
-        "level": job.settings.level,
-        "rejects": job.settings.rejects,
-    })
+    let rejects = match job.settings.rejects {
+        RejectPolicy::Stop => "stop",
+        RejectPolicy::SetAside => "set-aside",
+    };
+    json!({ "level": job.settings.level, "rejects": rejects, "imports": imports })
 }
 
-/// Where archives go, as the journal names it.
-pub(crate) fn target(destination: &Destination) -> Target {
-    match destination {
-        Destination::Sandbox => Target::Sandbox,
-        Destination::Zoho(zoho) => Target::Zoho { dc: zoho.dc.as_str().to_owned(), org: zoho.org.clone() },
+fn input_differences(old: &[Input], new: &[Input]) -> Vec<String> {
+    let modules = |inputs: &[Input]| inputs.iter().map(|input| input.module.clone()).collect::<Vec<_>>();
+    if modules(old) != modules(new) {
+        return vec![format!(
+            "modules: {} in the journal, {} now",
+            modules(old).join(", "),
+            modules(new).join(", ")
+        )];
     }
+    old.iter()
+        .zip(new)
+        .filter_map(|(old, new)| {
+            let what = fingerprint_difference(&old.fingerprint, &new.fingerprint)?;
+            let before =
+                if old.path == new.path { String::new() } else { format!(", `{}` in the journal", old.path) };
+            Some(format!("input {} (`{}`{before}): {what}", new.module, new.path))
+        })
+        .collect()
 }
 
-/// Everything in which a run that would go on differs from the one in the journal, a line each; empty if nothing.
-pub(crate) fn differences(journal: &Header, now: &Header) -> Vec<String> {
-    let mut differences = target_difference(&journal.target, &now.target).into_iter().collect::<Vec<_>>();
-    if journal.settings != now.settings {
-        value_differences("", &journal.settings, &now.settings, &mut differences);
-    }
-    if journal.inputs.len() == now.inputs.len() {
-        for (was, is) in journal.inputs.iter().zip(&now.inputs) {
-            if was.fingerprint != is.fingerprint {
-                let bytes = (was.fingerprint.bytes, is.fingerprint.bytes);
-                let how = if bytes.0 == bytes.1 {
-                    "the same length, other content".to_owned()
-                } else {
-                    format!("{} bytes in the journal, {} now", bytes.0, bytes.1)
-                };
-                differences.push(format!("input {} ({}): {how}", is.module, is.path));
-            }
-        }
+fn fingerprint_difference(old: &Fingerprint, new: &Fingerprint) -> Option<String> {
+    if old.bytes != new.bytes {
+        Some(format!("{} bytes in the journal, {} now", count(old.bytes), count(new.bytes)))
+    } else if old.xxh3_128 != new.xxh3_128 {
+        Some(format!("the same length, other content ({} bytes)", count(new.bytes)))
     } else {
-        differences.push(format!("{} inputs in the journal, {} now", journal.inputs.len(), now.inputs.len()));
-    }
-    if differences.is_empty() && journal.plan_digest != now.plan_digest {
-        differences
-            .push(format!("the same inputs and settings give another plan: it was made by {}", journal.tool));
-    }
-    differences
-}
-
-/// In what two targets differ. One that is undecided differs from none.
-pub(crate) fn target_difference(journal: &Target, now: &Target) -> Option<String> {
-    if journal == now || *journal == Target::Undecided || *now == Target::Undecided {
-        return None;
-    }
-    Some(format!("target: {} in the journal, {} now", shown(journal), shown(now)))
-}
-
-/// A target as messages name it.
-pub(crate) fn shown(target: &Target) -> String {
-    match target {
-        Target::Sandbox => "the sandbox".to_owned(),
-        Target::Zoho { dc, org } => format!("Zoho {dc}, org {org}"),
-        Target::Undecided => "not decided".to_owned(),
+        None
     }
 }
 
-fn value_differences(path: &str, was: &Value, is: &Value, differences: &mut Vec<String>) {
-    let inner = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    match (was, is) {
-        (Value::Object(was), Value::Object(is)) => {
-            let keys: std::collections::BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+/// Names every place where two values differ; the places of arrays are one-based.
+fn compare(place: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
+    let join = |key: &str| if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") };
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
             for key in keys {
-                let side = |of: &serde_json::Map<String, Value>| of.get(key).cloned().unwrap_or(Value::Null);
-                value_differences(&inner(key), &side(was), &side(is), differences);
+                let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or(Value::Null);
+                compare(&join(key), &of(old), &of(new), found);
             }
         }
-        (Value::Array(was), Value::Array(is)) if was.len() == is.len() => {
-            for (i, (was, is)) in was.iter().zip(is).enumerate() {
-                value_differences(&format!("{path}[{}]", i + 1), was, is, differences);
+        (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
+            for (i, (old, new)) in old.iter().zip(new).enumerate() {
+                compare(&format!("{place}[{}]", i + 1), old, new, found);
             }
         }
-        (was, is) if was != is => {
-            differences.push(format!("{path}: {was} in the journal, {is} now"));
-        }
+        _ if old != new => found.push(format!("{place}: {old} in the journal, {new} now")),
         _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_difference_of_settings_is_named_with_both_values() {
-        let was = json!({ "level": 6, "imports": [{ "key": "a" }], "limits": { "chunk_records": 5 } });
-        let is =
-            json!({ "level": 1, "imports": [{ "key": "b" }], "limits": { "chunk_records": 5, "max": 1 } });
-        let mut found = Vec::new();
-        value_differences("", &was, &is, &mut found);
-        assert_eq!(
-            found,
-            [
-                "imports[1].key: \"a\" in the journal, \"b\" now",
-                "level: 6 in the journal, 1 now",
-                "limits.max: null in the journal, 1 now",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_rehearsal_is_another_target_than_the_real_thing() {
-        let zoho = |org: &str| Target::Zoho { dc: "us".to_owned(), org: org.to_owned() };
-        assert!(target_difference(&Target::Sandbox, &zoho("1")).is_some());
-        assert!(target_difference(&zoho("1"), &zoho("2")).is_some());
-        assert!(target_difference(&Target::Undecided, &zoho("2")).is_none());
     }
 }

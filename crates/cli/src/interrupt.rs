@@ -93,6 +93,11 @@ impl Interrupt {
         (Trigger(sender), Interrupt { raised })
     }
 
+    /// The first signal, if there was one.
+    pub(crate) fn raised(&self) -> Option<Signal> {
+        self.raised.borrow().map(|(signal, _)| signal)
+    }
+
     /// Waits for the first signal.
     pub(crate) async fn wait(&self) -> Signal {
         self.first().await.0
@@ -125,7 +130,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_deadline_is_ten_seconds_after_the_first_signal() {
         let (trigger, interrupt) = Interrupt::manual();
-        assert!(interrupt.raised.borrow().is_none());
+        assert_eq!(interrupt.raised(), None);
         let start = Instant::now();
         trigger.raise(Signal::Terminate);
         tokio::time::advance(Duration::from_secs(4)).await;

@@ -5,6 +5,7 @@
     reason = "in a binary nothing is reachable: `pub` says what a module offers to the others"
 )]
 
+mod archive_file;
 mod args;
 mod commands;
 mod config;
@@ -16,10 +17,12 @@ mod identity;
 mod inputs;
 mod interrupt;
 mod journal;
+mod link;
 mod lock;
 mod log;
 mod manifest;
 mod output;
+mod output_dir;
 mod pipeline;
 mod progress;
 mod publish;
@@ -28,6 +31,7 @@ mod report;
 mod runtime;
 mod session;
 mod summary;
+mod work;
 
 use clap::Parser as _;
 

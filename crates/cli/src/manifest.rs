@@ -1,46 +1,56 @@
 //! The readable result of a run: `manifest.json` and `manifest.csv`, made from the journal's state and nothing else.
+//!
+//! Format version 1, described field by field in `manifest.schema.json`. A field may be added without a new version:
+//! readers ignore what they do not know. What is not known yet is null.
 
-use std::fmt::Write as _;
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
-use prep::{ChildKind, Limits, Role};
+use prep::{ChildKind, Entry as PackedEntry, Limits, PlannedEntry, Role};
 use serde::Serialize;
 
 use crate::journal::event::{Input, Target};
-use crate::journal::state::{ChunkState, State, UploadState};
-use crate::publish::publish;
+use crate::journal::state::{ChunkState, State, UploadState, UploadStatus};
+use crate::publish::publish_with;
+
+#[cfg(test)]
+mod tests;
 
 /// The JSON Schema of `manifest.json`.
 pub(crate) const SCHEMA: &str = include_str!("manifest.schema.json");
 
-/// The manifest's names in DIR.
+/// The manifest's name in DIR.
 pub(crate) const JSON_NAME: &str = "manifest.json";
-/// See [`JSON_NAME`].
+/// The table's name in DIR.
 pub(crate) const CSV_NAME: &str = "manifest.csv";
 
-/// The format's version; readers ignore fields that they do not know.
 const FORMAT: u32 = 1;
 
-/// `manifest.json`.
+/// `manifest.json`: a view of a run's state.
 #[derive(Debug, Serialize)]
 pub(crate) struct Manifest<'a> {
     format: u32,
-    tool: &'a str,
-    name: &'a str,
+    run: Run<'a>,
     target: &'a Target,
-    created: Timestamp,
-    updated: Timestamp,
-    /// Exit code of the last process, null while one works or where it was killed.
-    exit: Option<u8>,
-    settings: &'a serde_json::Value,
-    limits: Limits,
     inputs: &'a [Input],
+    limits: &'a Limits,
+    settings: &'a serde_json::Value,
     chunks: Vec<Chunk<'a>>,
     totals: Totals,
 }
 
+/// The run as a whole.
+#[derive(Debug, Serialize)]
+struct Run<'a> {
+    name: &'a str,
+    tool: &'a str,
+    begun: Timestamp,
+    updated: Timestamp,
+    exit: Option<u8>,
+}
+
+/// A chunk of the plan; one that was cut is replaced by its parts.
 #[derive(Debug, Serialize)]
 struct Chunk<'a> {
     seq: u32,
@@ -51,7 +61,7 @@ struct Chunk<'a> {
     upload: UploadState,
 }
 
-/// As in the archive once it is built; before, what the plan knows, and null for the rest.
+/// As in the archive once it is built; before, what the plan knows.
 #[derive(Debug, Serialize)]
 struct Entry<'a> {
     module: &'a str,
@@ -70,311 +80,206 @@ struct Entry<'a> {
     last_key: Option<&'a str>,
 }
 
-/// Sums over all chunks and inputs.
+/// Sums over all inputs and chunks.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Totals {
-    /// Data records in all inputs.
+    /// Data records in all inputs; `records = packed + rejected`.
     pub(crate) records: u64,
-    /// Those in the plan.
+    /// Those that the plan sends.
     pub(crate) packed: u64,
-    /// Rejects; `records = packed + rejected`.
+    /// Those that are rejects.
     pub(crate) rejected: u64,
+    /// Blank lines in all inputs, which are not records.
+    pub(crate) blank_lines: u64,
     /// How many chunks there are.
     pub(crate) chunks: u64,
     /// How many have a `file_id`.
     pub(crate) uploaded: u64,
-    /// How many were refused or given up.
+    /// How many were sent and have none.
     pub(crate) failed: u64,
     /// How many were sent without a recorded outcome.
     pub(crate) unknown: u64,
     /// How many were not sent yet.
     pub(crate) pending: u64,
-    /// Bytes of the archives that are built.
+    /// Records of the chunks that have a `file_id`.
+    pub(crate) uploaded_records: u64,
+    /// Bytes of the archives that were built.
     pub(crate) archive_bytes: u64,
     /// Bytes of all entries.
     pub(crate) csv_bytes: u64,
-    /// Files that may be at the server without a chunk that knows them.
+    /// Attempts that may have left a file at the server which no chunk knows.
     pub(crate) possible_orphans: u64,
 }
 
 impl<'a> Manifest<'a> {
-    /// The manifest of a state.
+    /// The manifest of a run.
     pub(crate) fn new(state: &'a State) -> Manifest<'a> {
+        let State { header, .. } = state;
         Manifest {
             format: FORMAT,
-            tool: &state.header.tool,
-            name: &state.header.name,
-            target: &state.header.target,
-            created: state.begun,
-            updated: state.updated,
-            exit: state.finished,
-            settings: &state.header.settings,
-            limits: state.limits,
-            inputs: &state.header.inputs,
-            chunks: state.chunks().map(chunk).collect(),
+            run: Run {
+                name: &header.name,
+                tool: &header.tool,
+                begun: state.begun,
+                updated: state.updated,
+                exit: state.finished,
+            },
+            target: &header.target,
+            inputs: &header.inputs,
+            limits: &header.limits,
+            settings: &header.settings,
+            chunks: state.chunks().map(Chunk::new).collect(),
             totals: Totals::of(state),
+        }
+    }
+
+    /// Publishes `manifest.json` and `manifest.csv`, one after the other; each is whole at any time.
+    ///
+    /// # Errors
+    /// Those of the file system. Each file is then the old one or the new one.
+    pub(crate) fn publish(&self, dir: &Path) -> io::Result<()> {
+        publish_with(&dir.join(JSON_NAME), |out| {
+            serde_json::to_writer_pretty(&mut *out, self)?;
+            out.write_all(b"\n")
+        })?;
+        publish_with(&dir.join(CSV_NAME), |out| self.write_csv(out))
+    }
+
+    /// Writes `manifest.csv`: one row an entry, as RFC 4180 has it, with LF.
+    fn write_csv(&self, out: &mut BufWriter<impl Write>) -> io::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(COLUMNS)?;
+        let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
+        for chunk in &self.chunks {
+            let Chunk { upload, .. } = chunk;
+            for entry in &chunk.entries {
+                csv.write_record([
+                    chunk.seq.to_string().as_str(),
+                    chunk.name,
+                    entry.module,
+                    role_name(entry.role),
+                    &entry.records.to_string(),
+                    &number(entry.first_record),
+                    &number(entry.last_record),
+                    &entry.csv_bytes.to_string(),
+                    &number(chunk.archive_bytes),
+                    chunk.archive_sha256.unwrap_or_default(),
+                    upload.file_id.as_deref().unwrap_or_default(),
+                    upload.created_time.as_deref().unwrap_or_default(),
+                    upload.state.as_str(),
+                ])?;
+            }
+        }
+        csv.flush()
+    }
+}
+
+impl<'a> Chunk<'a> {
+    fn new(chunk: &'a ChunkState) -> Chunk<'a> {
+        let packed = chunk.packed.as_ref();
+        let entries = match packed {
+            Some(packed) => packed.entries.iter().map(Entry::packed).collect(),
+            None => chunk.planned.entries.iter().map(Entry::planned).collect(),
+        };
+        Chunk {
+            seq: chunk.planned.seq,
+            name: chunk.name(),
+            archive_bytes: packed.map(|packed| packed.archive_bytes),
+            archive_sha256: packed.map(|packed| packed.archive_sha256.as_str()),
+            entries,
+            upload: chunk.upload(),
+        }
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn planned(entry: &'a PlannedEntry) -> Entry<'a> {
+        Entry {
+            module: &entry.module,
+            role: entry.role,
+            kind: entry.kind,
+            name: &entry.name,
+            records: entry.records,
+            columns: entry.columns,
+            key_index: entry.key_index,
+            csv_bytes: entry.csv_bytes,
+            csv_xxh3_128: None,
+            first_record: entry.first_record,
+            last_record: entry.last_record,
+            source_lines: None,
+            first_key: None,
+            last_key: None,
+        }
+    }
+
+    fn packed(entry: &'a PackedEntry) -> Entry<'a> {
+        Entry {
+            module: &entry.module,
+            role: entry.role,
+            kind: entry.kind,
+            name: &entry.name,
+            records: entry.records,
+            columns: entry.columns,
+            key_index: entry.key_index,
+            csv_bytes: entry.csv_bytes,
+            csv_xxh3_128: Some(&entry.csv_xxh3_128),
+            first_record: Some(entry.first_record),
+            last_record: Some(entry.last_record),
+            source_lines: Some(entry.source_lines),
+            first_key: entry.first_key.as_deref(),
+            last_key: entry.last_key.as_deref(),
         }
     }
 }
 
 impl Totals {
-    /// The sums of a state.
+    /// The sums of a run.
     pub(crate) fn of(state: &State) -> Totals {
-        use crate::journal::state::UploadStatus::{Failed, Pending, Unknown, Uploaded};
         let mut totals = Totals::default();
         for input in &state.header.inputs {
             totals.records += input.records;
             totals.packed += input.packed;
             totals.rejected += input.rejected;
+            totals.blank_lines += input.blank_lines;
         }
         for chunk in state.chunks() {
             totals.chunks += 1;
-            *match chunk.upload.state {
-                Uploaded => &mut totals.uploaded,
-                Failed => &mut totals.failed,
-                Unknown => &mut totals.unknown,
-                Pending => &mut totals.pending,
+            *match chunk.status() {
+                UploadStatus::Uploaded => &mut totals.uploaded,
+                UploadStatus::Failed => &mut totals.failed,
+                UploadStatus::Unknown => &mut totals.unknown,
+                UploadStatus::Pending => &mut totals.pending,
             } += 1;
+            if chunk.file_id().is_some() {
+                totals.uploaded_records += chunk.records();
+            }
             totals.archive_bytes += chunk.packed.as_ref().map_or(0, |packed| packed.archive_bytes);
-            totals.csv_bytes += chunk.planned.entries.iter().map(|entry| entry.csv_bytes).sum::<u64>();
+            totals.csv_bytes += chunk.csv_bytes();
             totals.possible_orphans += u64::from(chunk.possible_orphans());
         }
         totals
     }
 }
 
-fn chunk(chunk: &ChunkState) -> Chunk<'_> {
-    let planned = &chunk.planned;
-    let entries = match &chunk.packed {
-        Some(packed) => packed
-            .entries
-            .iter()
-            .map(|entry| Entry {
-                module: &entry.module,
-                role: entry.role,
-                kind: entry.kind,
-                name: &entry.name,
-                records: entry.records,
-                columns: entry.columns,
-                key_index: entry.key_index,
-                csv_bytes: entry.csv_bytes,
-                csv_xxh3_128: Some(&entry.csv_xxh3_128),
-                first_record: Some(entry.first_record),
-                last_record: Some(entry.last_record),
-                source_lines: Some(entry.source_lines),
-                first_key: entry.first_key.as_deref(),
-                last_key: entry.last_key.as_deref(),
-            })
-            .collect(),
-        None => planned
-            .entries
-            .iter()
-            .map(|entry| Entry {
-                module: &entry.module,
-                role: entry.role,
-                kind: entry.kind,
-                name: &entry.name,
-                records: entry.records,
-                columns: entry.columns,
-                key_index: entry.key_index,
-                csv_bytes: entry.csv_bytes,
-                csv_xxh3_128: None,
-                first_record: entry.first_record,
-                last_record: entry.last_record,
-                source_lines: None,
-                first_key: None,
-                last_key: None,
-            })
-            .collect(),
-    };
-    Chunk {
-        seq: planned.seq,
-        name: &planned.name,
-        archive_bytes: chunk.packed.as_ref().map(|packed| packed.archive_bytes),
-        archive_sha256: chunk.packed.as_ref().map(|packed| &packed.archive_sha256[..]),
-        entries,
-        upload: UploadState { possible_orphans: chunk.possible_orphans(), ..chunk.upload.clone() },
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Parent => "parent",
+        Role::Child => "child",
     }
 }
 
-/// `manifest.csv`: one row an entry.
-pub(crate) fn to_csv(state: &State) -> String {
-    let mut csv = "chunk,archive,module,role,records,first_record,last_record,csv_bytes,archive_bytes,sha256,file_id,created_time,state\n".to_owned();
-    let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
-    for of in Manifest::new(state).chunks {
-        for entry in of.entries {
-            let upload = &of.upload;
-            let fields = [
-                of.seq.to_string(),
-                of.name.to_owned(),
-                entry.module.to_owned(),
-                match entry.role {
-                    Role::Parent => "parent".to_owned(),
-                    Role::Child => "child".to_owned(),
-                },
-                entry.records.to_string(),
-                number(entry.first_record),
-                number(entry.last_record),
-                entry.csv_bytes.to_string(),
-                number(of.archive_bytes),
-                of.archive_sha256.unwrap_or_default().to_owned(),
-                upload.file_id.clone().unwrap_or_default(),
-                upload.created_time.clone().unwrap_or_default(),
-                serde_json::to_value(upload.state)
-                    .ok()
-                    .and_then(|v| v.as_str().map(str::to_owned))
-                    .unwrap_or_default(),
-            ];
-            let row: Vec<String> = fields.iter().map(|field| csv_field(field)).collect();
-            writeln!(csv, "{}", row.join(",")).expect("invariant: a String takes every write");
-        }
-    }
-    csv
-}
-
-/// A field as RFC 4180 has it. What the server sends may hold anything.
-pub(crate) fn csv_field(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
-    }
-}
-
-/// Publishes both manifests.
-///
-/// # Errors
-/// Those of the file system; each file is then the old one or the new one.
-pub(crate) fn write(dir: &Path, state: &State) -> io::Result<()> {
-    let mut json = serde_json::to_vec_pretty(&Manifest::new(state))?;
-    json.push(b'\n');
-    publish(&dir.join(JSON_NAME), &json)?;
-    publish(&dir.join(CSV_NAME), to_csv(state).as_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use prep::Fingerprint;
-
-    use super::*;
-    use crate::journal::event::{Event, FORMAT, Header, Line, Plan, PlannedChunk};
-
-    fn state() -> State {
-        let planned = |seq: u32, module: &str| PlannedChunk {
-            seq,
-            name: format!("{module}-{seq:05}.zip"),
-            entries: vec![prep::PlannedEntry {
-                input: 0,
-                module: module.to_owned(),
-                role: Role::Parent,
-                kind: None,
-                name: format!("{module}.csv"),
-                records: 2,
-                columns: 3,
-                key_index: Some(1),
-                csv_bytes: 60,
-                first_record: Some(1),
-                last_record: Some(3),
-            }],
-        };
-        let header = Header {
-            format: FORMAT,
-            tool: "zbulk 0".to_owned(),
-            name: "job".to_owned(),
-            target: Target::Zoho { dc: "eu".to_owned(), org: "42".to_owned() },
-            inputs: vec![Input {
-                module: "A".to_owned(),
-                role: Role::Parent,
-                kind: None,
-                path: "a.csv".to_owned(),
-                fingerprint: Fingerprint { bytes: 70, xxh3_128: "0".repeat(32) },
-                records: 5,
-                packed: 4,
-                rejected: 1,
-                blank_lines: 0,
-            }],
-            settings: serde_json::json!({}),
-            settings_digest: String::new(),
-            plan_digest: String::new(),
-        };
-        let plan = Plan { chunks: vec![planned(1, "A"), planned(2, "A")], limits: Limits::default() };
-        let line = |n, event| Line { n, time: Timestamp::UNIX_EPOCH, event };
-        let mut state =
-            State::begin(line(1, Event::Header(Box::new(header))), line(2, Event::Plan(Box::new(plan))))
-                .unwrap();
-        let chunk = || "A-00001.zip".to_owned();
-        let entry = prep::Entry {
-            module: "A".to_owned(),
-            role: Role::Parent,
-            kind: None,
-            name: "A.csv".to_owned(),
-            records: 2,
-            columns: 3,
-            key_index: Some(1),
-            csv_bytes: 60,
-            csv_xxh3_128: "a".repeat(32),
-            first_record: 1,
-            last_record: 3,
-            source_lines: [2, 4],
-            first_key: Some("k1".to_owned()),
-            last_key: Some("k3".to_owned()),
-        };
-        let events = [
-            Event::Packed {
-                chunk: chunk(),
-                archive_bytes: 44,
-                archive_sha256: "b".repeat(64),
-                entries: vec![entry],
-                kept: false,
-            },
-            Event::Attempt { chunk: chunk(), attempt: 1 },
-            Event::Uploaded {
-                chunk: chunk(),
-                file_id: "99999999999999999999".to_owned(),
-                created_time: Some("2018-12-31T12:00:00-12:00, \"odd\"".to_owned()),
-                http_status: 200,
-                code: "FILE_UPLOAD_SUCCESS".to_owned(),
-                attempts: 1,
-                elapsed_ms: 7,
-            },
-        ];
-        for event in events {
-            state.apply(line(state.lines + 1, event)).unwrap();
-        }
-        state
-    }
-
-    #[test]
-    fn a_manifest_is_valid_by_its_schema() {
-        let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
-        let validator = jsonschema::validator_for(&schema).unwrap();
-        let state = state();
-        let manifest = serde_json::to_value(Manifest::new(&state)).unwrap();
-        let errors: Vec<String> = validator.iter_errors(&manifest).map(|error| error.to_string()).collect();
-        assert_eq!(errors, [""; 0]);
-        let mut broken = manifest;
-        broken["chunks"][0]["upload"]["file_id"] = serde_json::json!(99);
-        assert!(!validator.is_valid(&broken), "a file_id is text");
-    }
-
-    #[test]
-    fn the_csv_has_a_row_an_entry_and_survives_what_a_server_sends() {
-        assert_eq!(
-            to_csv(&state()),
-            format!(
-                "chunk,archive,module,role,records,first_record,last_record,csv_bytes,archive_bytes,sha256,file_id,created_time,state\n\
-                 1,A-00001.zip,A,parent,2,1,3,60,44,{},99999999999999999999,\"2018-12-31T12:00:00-12:00, \"\"odd\"\"\",uploaded\n\
-                 2,A-00002.zip,A,parent,2,1,3,60,,,,,pending\n",
-                "b".repeat(64)
-            )
-        );
-    }
-
-    #[test]
-    fn totals_reconcile() {
-        let totals = Totals::of(&state());
-        assert_eq!(totals.records, totals.packed + totals.rejected);
-        assert_eq!(totals.chunks, totals.uploaded + totals.failed + totals.unknown + totals.pending);
-        assert_eq!((totals.chunks, totals.uploaded, totals.pending), (2, 1, 1));
-    }
-}
+const COLUMNS: [&str; 13] = [
+    "chunk",
+    "archive",
+    "module",
+    "role",
+    "records",
+    "first_record",
+    "last_record",
+    "csv_bytes",
+    "archive_bytes",
+    "sha256",
+    "file_id",
+    "created_time",
+    "state",
+];

@@ -1,199 +1,317 @@
-//! Archives on their way: from whoever makes or reads them, through a bounded queue, to the uploads.
+//! Archives flow from whoever builds them through a bounded queue to as many uploads at once as are allowed. A closed
+//! queue means "stop"; the coordinator keeps the first cause.
 //!
-//! A closed queue means stop. The first cause of a stop is kept; what comes after it is its consequence.
+//! Packing and uploading overlap: the first archive is on the wire while the second is being built. What is under way
+//! is bounded twice, by number and by bytes, so that memory does not depend on how slow the network is.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
+use prep::{Archive, Packed};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use upload::{BoxFuture, Client, ErrorKind, Witness};
+use upload::Client;
 
-use crate::coordinator::{Accepted, Handle};
-use crate::failure::Failure;
-use crate::interrupt::{Interrupt, Signal};
-use crate::journal::event::Event;
+use crate::coordinator::{Coordinator, Phase, Verdict};
+use crate::exit_code::ExitCode;
+use crate::failure::{Failure, Result};
+use crate::identity::{Fit, fit};
+use crate::interrupt::Interrupt;
+use crate::journal::state::{PackedState, State, UploadStatus};
+use crate::progress::{Amount, Progress};
+use crate::publish::publish;
 
-/// Archives that wait between packing and uploading, at the most: while one is sent the next is ready, and memory
-/// stays bounded by this, the uploads and the packing threads, each with one archive.
-pub(crate) const QUEUE: usize = 2;
+/// Archives that wait for an upload. Two let an upload begin at once after another while the next archive is built;
+/// more would cost 25 MB each and win nothing.
+const QUEUED_ARCHIVES: usize = 2;
 
-/// An archive that is journaled as packed and waits to be sent.
-#[derive(Debug)]
-pub(crate) struct Ready {
-    /// Its name: the chunk's identity.
-    pub(crate) name: String,
-    /// The ZIP.
-    pub(crate) bytes: Bytes,
+/// The unit in which room for archives is counted: a semaphore's permits are 32 bits wide.
+const ROOM_UNIT_BYTES: u64 = 1 << 10;
+
+/// The room for archives within a budget of memory: a third, since the indexes take another and those who build
+/// archives the rest.
+pub(crate) fn room_bytes(memory_bytes: u64) -> u64 {
+    memory_bytes / 3
 }
 
-/// How the uploads ended.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    /// Why the run as a whole stopped, if it did.
-    pub(crate) failure: Option<Failure>,
-    /// Chunks that were refused for good.
-    pub(crate) failed_chunks: u64,
-    /// What asked the run to stop.
-    pub(crate) signal: Option<Signal>,
+/// Where archives go, besides under DIR/archives.
+pub(crate) enum Onward {
+    /// Nowhere.
+    Nowhere,
+    /// To a server.
+    Upload {
+        /// Sends them.
+        client: Arc<Client>,
+        /// Uploads at the same time.
+        concurrency: usize,
+        /// Bytes of archives that may be waiting or on their way; one archive always may.
+        room_bytes: u64,
+    },
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    failure: Option<Failure>,
-    failed_chunks: u64,
+/// What a pipeline needs.
+pub(crate) struct Pipeline {
+    /// Hears of everything.
+    pub(crate) coordinator: Coordinator,
+    /// Shows it.
+    pub(crate) progress: Arc<Progress>,
+    /// Where archives are kept, if they are.
+    pub(crate) keep: Option<PathBuf>,
+    /// What the journal knew of archives when this process began.
+    pub(crate) known: Known,
+    /// Where archives go.
+    pub(crate) onward: Onward,
+    /// May stop it.
+    pub(crate) interrupt: Interrupt,
 }
 
-/// Sends everything that comes through the queue, `concurrency` archives at a time, until the queue ends, the run is
-/// stopped by a failure, or a signal comes. After a signal nothing new is begun, and what is in flight has ten seconds.
-pub(crate) async fn upload_all(
-    queue: mpsc::Receiver<Ready>,
-    client: Arc<Client>,
-    handle: Handle,
-    concurrency: usize,
-    interrupt: Interrupt,
-) -> Outcome {
-    let queue = Arc::new(AsyncMutex::new(queue));
-    let shared = Arc::new(Mutex::new(Shared::default()));
-    let (stop, stopping) = watch::channel(false);
-    let stop = Arc::new(stop);
-    let mut workers = JoinSet::new();
-    for _ in 0..concurrency {
-        let worker = Worker {
-            queue: Arc::clone(&queue),
-            client: Arc::clone(&client),
-            handle: handle.clone(),
-            shared: Arc::clone(&shared),
-            stop: Arc::clone(&stop),
-            stopping: stopping.clone(),
+/// How the flow came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Everything has passed, or the coordinator knows why not.
+    Ended,
+    /// What was still on the wire was given up.
+    GivenUp,
+}
+
+impl Pipeline {
+    /// Lets `produce` build archives on a thread of its own and brings them on; returns when nothing is under way any
+    /// more, or, 10 seconds after a signal, with what is.
+    pub(crate) async fn run(self, produce: impl FnOnce(&Feed) -> Result<()> + Send + 'static) -> Flow {
+        let Pipeline { coordinator, progress, keep, known, onward, interrupt } = self;
+        let (sender, mut queue) = mpsc::channel::<Parcel>(QUEUED_ARCHIVES);
+        let (room_bytes, concurrency, client) = match onward {
+            Onward::Nowhere => (0, 0, None),
+            Onward::Upload { client, concurrency, room_bytes } => (room_bytes, concurrency, Some(client)),
         };
-        workers.spawn(worker.work());
-    }
-    drop(handle);
-    let mut signal = None;
-    let all_done = async { while workers.join_next().await.is_some() {} };
-    tokio::select! {
-        () = all_done => {}
-        raised = interrupt.wait() => signal = Some(raised),
-    }
-    if signal.is_some() {
-        stop.send_replace(true);
-        let all_done = async { while workers.join_next().await.is_some() {} };
-        tokio::select! {
-            () = all_done => {}
-            () = interrupt.deadline() => workers.shutdown().await,
-        }
-    }
-    // Whoever still wants to put something into the queue hears that nobody takes it.
-    queue.lock().await.close();
-    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    Outcome { failure: shared.failure.take(), failed_chunks: shared.failed_chunks, signal }
-}
-
-struct Worker {
-    queue: Arc<AsyncMutex<mpsc::Receiver<Ready>>>,
-    client: Arc<Client>,
-    handle: Handle,
-    shared: Arc<Mutex<Shared>>,
-    stop: Arc<watch::Sender<bool>>,
-    stopping: watch::Receiver<bool>,
-}
-
-impl Worker {
-    async fn work(mut self) {
+        let room = Room::new(room_bytes);
+        let feed = Feed {
+            coordinator: coordinator.clone(),
+            progress,
+            keep,
+            known,
+            queue: client.is_some().then_some(sender),
+            room: room.clone(),
+        };
+        let mut producer = tokio::task::spawn_blocking(move || produce(&feed));
+        let mut all_built = false;
+        let mut open = client.is_some();
+        let mut phase = Phase::Running;
+        let mut uploads = JoinSet::new();
+        let mut signalled = false;
         loop {
-            if *self.stopping.borrow() {
-                return;
-            }
-            let next = async { self.queue.lock().await.recv().await };
-            let ready = tokio::select! {
-                ready = next => ready,
-                // The sender lives as long as the workers: an error cannot come, and would mean stop as well.
-                _ = self.stopping.changed() => None,
-            };
-            let Some(ready) = ready else { return };
-            if !self.send(ready).await {
-                self.stop.send_replace(true);
-                return;
+            let done = all_built && !open && uploads.is_empty();
+            tokio::select! {
+                biased;
+                worse = coordinator.worse(phase), if phase < Phase::Broken && !done => {
+                    phase = worse;
+                    room.close();
+                    queue.close();
+                    if let Some(client) = &client {
+                        client.stop();
+                    }
+                    if phase == Phase::Broken {
+                        return Flow::GivenUp;
+                    }
+                }
+                _ = interrupt.wait(), if !signalled && !done => {
+                    signalled = true;
+                    coordinator.drain().await;
+                }
+                () = interrupt.deadline(), if !done => return Flow::GivenUp,
+                Some(ended) = uploads.join_next(), if !uploads.is_empty() => {
+                    if let Err(error) = ended {
+                        coordinator.fail(Failure::new(ExitCode::Unexpected, error)).await;
+                    }
+                }
+                parcel = queue.recv(), if open && uploads.len() < concurrency => match (parcel, &client) {
+                    (Some(parcel), Some(client)) if phase == Phase::Running => {
+                        uploads.spawn(parcel.upload(Arc::clone(client), coordinator.clone()));
+                    }
+                    // What was waiting when the run was stopped is not begun.
+                    (Some(_), _) => {}
+                    (None, _) => open = false,
+                },
+                ended = &mut producer, if !all_built => {
+                    all_built = true;
+                    match ended {
+                        Ok(Ok(())) => {}
+                        Ok(Err(failure)) => coordinator.fail(failure).await,
+                        Err(error) => coordinator.fail(Failure::new(ExitCode::Unexpected, error)).await,
+                    }
+                }
+                else => return Flow::Ended,
             }
         }
     }
+}
 
-    /// Sends one archive and has its outcome recorded; `false` if the run must stop.
-    async fn send(&self, ready: Ready) -> bool {
-        let witness = JournalWitness { handle: self.handle.clone() };
-        let chunk = ready.name.clone();
-        let uploaded = self.client.upload(&ready.name, ready.bytes, &witness).await;
-        let (event, failure) = match uploaded {
-            Ok(uploaded) => {
-                let event = Event::Uploaded {
-                    chunk,
-                    file_id: uploaded.file_id.as_str().to_owned(),
-                    created_time: uploaded.created_time,
-                    http_status: uploaded.http_status,
-                    code: uploaded.code,
-                    attempts: uploaded.attempts,
-                    elapsed_ms: uploaded.elapsed.as_millis() as u64,
-                };
-                (event, None)
-            }
-            Err(error) if error.kind == ErrorKind::Witness => return false,
-            Err(error) => {
-                let event = Event::Failed {
-                    chunk,
-                    reason: reason(&error),
-                    http_status: error.http_status,
-                    code: error.code.clone(),
-                    attempts: error.attempts,
-                    elapsed_ms: error.elapsed.as_millis() as u64,
-                };
-                (event, Some(error))
-            }
-        };
-        let recorded = self.handle.append(event).await;
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        match (recorded, failure) {
-            (Err(_), _) => return false,
-            (Ok(Accepted::Recorded), None) => return true,
-            (Ok(_), Some(error)) if error.kind != ErrorKind::ChunkRefused => {
-                shared.failure.get_or_insert_with(|| Failure::from(error));
-                return false;
-            }
-            (Ok(_), _) => shared.failed_chunks += 1,
+/// An archive on its way.
+struct Parcel {
+    name: String,
+    bytes: Bytes,
+    /// Given back when the archive is no longer in memory.
+    room: OwnedSemaphorePermit,
+}
+
+impl Parcel {
+    async fn upload(self, client: Arc<Client>, coordinator: Coordinator) {
+        let Parcel { name, bytes, room } = self;
+        let outcome = client.upload(&name, bytes, &coordinator).await;
+        drop(room);
+        // The coordinator tells everybody whether to go on.
+        coordinator.outcome(name, outcome).await;
+    }
+}
+
+/// Takes archives from their builders. Called from many threads, none of them the runtime's; blocks while there is no
+/// room.
+pub(crate) struct Feed {
+    coordinator: Coordinator,
+    progress: Arc<Progress>,
+    keep: Option<PathBuf>,
+    known: Known,
+    /// `None` if archives go nowhere.
+    queue: Option<mpsc::Sender<Parcel>>,
+    room: Room,
+}
+
+impl Feed {
+    /// Takes what a worker hands over. `Break`: build no more.
+    pub(crate) fn take(&self, packed: Packed) -> ControlFlow<()> {
+        if self.coordinator.phase() != Phase::Running {
+            return ControlFlow::Break(());
         }
-        true
+        match packed {
+            Packed::Cut { chunk, parts } => go_on(self.coordinator.cut(&chunk, &parts)),
+            Packed::Archive(archive) => self.archive(archive),
+        }
+    }
+
+    fn archive(&self, archive: Archive) -> ControlFlow<()> {
+        let known = self.known.0.get(&archive.name);
+        let fit = fit(known.map(|known| &known.packed), &archive);
+        match &fit {
+            Fit::New | Fit::Same => {}
+            Fit::OtherArchive if known.is_some_and(|known| known.uploaded) => {
+                let name = &archive.name;
+                self.progress.warn(&format!(
+                    "{name} is not kept: this version of zbulk packs the same records to other bytes than those uploaded"
+                ));
+                return ControlFlow::Continue(());
+            }
+            Fit::OtherArchive => {
+                let name = &archive.name;
+                self.progress.note(&format!(
+                    "{name}: the same records as before, packed to other bytes; these are sent from now on"
+                ));
+            }
+            Fit::OtherRecords(entry) => return self.fail(other_records(&archive.name, entry)),
+        }
+        if let Some(dir) = &self.keep {
+            let path = dir.join(&archive.name);
+            if let Err(error) = publish(&path, &archive.bytes) {
+                let error = anyhow::Error::new(error).context(format!("cannot write `{}`", path.display()));
+                return self.fail(Failure::new(ExitCode::Unexpected, error));
+            }
+        }
+        let kept = self.keep.is_some() || known.is_some_and(|known| known.packed.kept && fit == Fit::Same);
+        let nothing_new = fit == Fit::Same && known.is_some_and(|known| known.packed.kept == kept);
+        if !nothing_new {
+            go_on(self.coordinator.packed(&archive, kept))?;
+        }
+        if self.queue.is_none() {
+            self.progress.finished(amount(&archive));
+            return ControlFlow::Continue(());
+        }
+        self.send(archive.name, archive.bytes.into())
+    }
+
+    /// Queues an archive that the journal knows already.
+    pub(crate) fn send(&self, name: String, bytes: Bytes) -> ControlFlow<()> {
+        let Some(queue) = &self.queue else { return ControlFlow::Continue(()) };
+        let room = self.room.take(bytes.len() as u64)?;
+        // A closed queue means that nobody takes any more; why is known to the coordinator.
+        match queue.blocking_send(Parcel { name, bytes, room }) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    fn fail(&self, failure: Failure) -> ControlFlow<()> {
+        self.room.runtime.block_on(self.coordinator.fail(failure));
+        ControlFlow::Break(())
     }
 }
 
-/// An error and its causes in one line.
-fn reason(error: &upload::Error) -> String {
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        reason.push_str(": ");
-        reason.push_str(&error.to_string());
-        cause = error.source();
-    }
-    reason
+/// Room for archives in memory.
+#[derive(Debug, Clone)]
+struct Room {
+    units: Arc<Semaphore>,
+    all: u32,
+    runtime: Handle,
 }
 
-/// Has every attempt on record before its body's first byte goes out.
-struct JournalWitness {
-    handle: Handle,
+impl Room {
+    fn new(bytes: u64) -> Room {
+        let all = u32::try_from(bytes / ROOM_UNIT_BYTES).unwrap_or(u32::MAX).max(1);
+        Room { units: Arc::new(Semaphore::new(all as usize)), all, runtime: Handle::current() }
+    }
+
+    /// Waits for room for an archive; one that is larger than all room takes all of it. `Break` once it is closed.
+    fn take(&self, bytes: u64) -> ControlFlow<(), OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(ROOM_UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.all);
+        match self.runtime.block_on(Arc::clone(&self.units).acquire_many_owned(units)) {
+            Ok(permit) => ControlFlow::Continue(permit),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    fn close(&self) {
+        self.units.close();
+    }
 }
 
-impl Witness for JournalWitness {
-    fn attempt<'a>(&'a self, archive: &'a str, attempt: u32) -> BoxFuture<'a, Result<(), upload::Refused>> {
-        Box::pin(async move {
-            let event = Event::Attempt { chunk: archive.to_owned(), attempt };
-            self.handle.append(event).await.map(drop).map_err(|_| upload::Refused)
-        })
-    }
+/// What the journal knew of the archives when this process began, by name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known(Arc<HashMap<String, KnownArchive>>);
 
-    fn ambiguous<'a>(&'a self, archive: &'a str, attempt: u32) -> BoxFuture<'a, Result<(), upload::Refused>> {
-        Box::pin(async move {
-            let event = Event::Ambiguous { chunk: archive.to_owned(), attempt };
-            self.handle.append(event).await.map(drop).map_err(|_| upload::Refused)
-        })
+#[derive(Debug)]
+struct KnownArchive {
+    packed: PackedState,
+    uploaded: bool,
+}
+
+impl Known {
+    /// From a journal's state.
+    pub(crate) fn of(state: &State) -> Known {
+        let known = state.chunks().filter_map(|chunk| {
+            let packed = chunk.packed.clone()?;
+            let uploaded = chunk.status() == UploadStatus::Uploaded;
+            Some((chunk.name().to_owned(), KnownArchive { packed, uploaded }))
+        });
+        Known(Arc::new(known.collect()))
     }
+}
+
+fn go_on(verdict: Verdict) -> ControlFlow<()> {
+    match verdict {
+        Verdict::GoOn => ControlFlow::Continue(()),
+        Verdict::Stop => ControlFlow::Break(()),
+    }
+}
+
+fn amount(archive: &Archive) -> Amount {
+    let sum = |of: fn(&prep::Entry) -> u64| archive.entries.iter().map(of).sum();
+    Amount { chunks: 1, records: sum(|entry| entry.records), csv_bytes: sum(|entry| entry.csv_bytes) }
+}
+
+fn other_records(archive: &str, entry: &str) -> Failure {
+    let message = format!("{archive} does not come out as it was journaled: {entry} holds other records");
+    Failure::message(ExitCode::Journal, message)
+        .hint("put the inputs back as they were when the run began, or name another directory with --out")
 }

@@ -1,46 +1,47 @@
 //! Files that appear whole or not at all: written aside, synced, renamed, and the directory synced.
 //!
-//! Nothing in DIR is written in any other way, the journal apart.
+//! Nothing in DIR is written in any other way, the journal's appended lines and the lock apart. No link is followed:
+//! the file aside is created exclusively, and a rename replaces a link and not what it points to.
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
-/// Writes a file and gives it its name once its bytes are durable. Mode 0600; an older file of that name is replaced.
-///
-/// The temporary file is created exclusively, so that no link is followed.
+/// Writes a file of mode 0600 and gives it its name once its bytes are durable; the name is durable on return. An
+/// older file of that name is replaced.
 ///
 /// # Errors
-/// Those of the file system. The name then still means what it meant before.
+/// Those of the file system. The name then still means what it meant before, unless only the last step failed: the
+/// sync of the directory.
 pub(crate) fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    publish_with(path, |file| file.write_all(bytes))
+    publish_with(path, |out| out.write_all(bytes))
 }
 
-/// The same for what is written piece by piece.
+/// As [`publish`], for what is better written piece by piece.
 ///
 /// # Errors
-/// Those of the file system and of `write`. The name then still means what it meant before.
+/// Those of the file system, and those of `write`; after either the name means what it meant before.
 pub(crate) fn publish_with(
     path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".zbulk-")
-        .suffix(".tmp")
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(dir)?;
-    let mut buffered = io::BufWriter::with_capacity(BUFFER_BYTES, file.as_file_mut());
-    write(&mut buffered)?;
-    buffered.flush()?;
-    drop(buffered);
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_dir(dir)
+    let aside = aside(path)?;
+    let written = create_exclusively(&aside).and_then(|file| {
+        let mut out = BufWriter::new(&file);
+        write(&mut out)?;
+        out.flush()?;
+        drop(out);
+        file.sync_all()?;
+        fs::rename(&aside, path)
+    });
+    if let Err(error) = written {
+        // What stands aside is replaced by the next attempt, so that failing to remove it does no harm.
+        drop(fs::remove_file(&aside));
+        return Err(error);
+    }
+    sync_dir(parent(path))
 }
-
-const BUFFER_BYTES: usize = 1 << 16;
 
 /// Makes a directory's entries durable.
 ///
@@ -50,29 +51,61 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Creates a directory of mode 0700 and makes its entry durable; whether it was not there before.
+/// Creates a directory of mode 0700 and makes its name durable; `true` if it was not there before.
 ///
 /// # Errors
-/// Those of the file system; also where the name means something that is no directory, or a link.
+/// Those of the file system; `NotADirectory` where the name means something else, be it a link to a directory.
 pub(crate) fn create_dir(dir: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => {
-            sync_dir(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+            sync_dir(parent(dir))?;
             Ok(true)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if fs::symlink_metadata(dir)?.is_dir() {
-                Ok(false)
-            } else {
-                Err(io::Error::new(io::ErrorKind::NotADirectory, "it is there, but is no directory"))
+            match fs::symlink_metadata(dir)?.file_type() {
+                kind if kind.is_dir() => Ok(false),
+                kind if kind.is_symlink() => Err(io::Error::new(
+                    io::ErrorKind::NotADirectory,
+                    "it is a symbolic link; name its target instead",
+                )),
+                _ => Err(io::Error::new(io::ErrorKind::NotADirectory, "it is there and is no directory")),
             }
         }
         Err(error) => Err(error),
     }
 }
 
+/// Opens options that fail on a link instead of following it.
+pub(crate) fn no_follow(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+}
+
+/// Where a file stands before it has its name. The same for every attempt: one process a directory writes, and what a
+/// killed one left is replaced.
+fn aside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut aside = std::ffi::OsString::from(".");
+    aside.push(name);
+    aside.push(".tmp");
+    Ok(path.with_file_name(aside))
+}
+
+fn create_exclusively(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::*;
 
     #[test]
@@ -83,22 +116,47 @@ mod tests {
         publish(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays behind");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing stays aside");
     }
 
     #[test]
-    fn a_link_is_replaced_and_not_followed() {
+    fn until_it_is_whole_the_name_means_what_it_meant_before() {
         let dir = tempfile::tempdir().unwrap();
-        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
-        fs::write(&target, "precious").unwrap();
-        std::os::unix::fs::symlink(&target, &link).unwrap();
-        publish(&link, b"new").unwrap();
-        assert_eq!(fs::read(&target).unwrap(), b"precious");
-        assert!(create_dir(&link).is_err());
+        let path = dir.path().join("f");
+        publish(&path, b"old").unwrap();
+        let failed = publish_with(&path, |out| {
+            out.write_all(&vec![b'x'; 100_000])?;
+            assert_eq!(fs::read(&path)?, b"old");
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing stays aside");
     }
 
     #[test]
-    fn a_file_that_cannot_be_renamed_leaves_the_old_one() {
+    fn what_a_killed_process_left_aside_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".f.tmp"), "half").unwrap();
+        publish(&dir.path().join("f"), b"whole").unwrap();
+        assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn links_are_replaced_and_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let precious = dir.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        symlink(&precious, dir.path().join("f")).unwrap();
+        symlink(&precious, dir.path().join(".f.tmp")).unwrap();
+        publish(&dir.path().join("f"), b"new").unwrap();
+        assert_eq!(fs::read(&precious).unwrap(), b"precious");
+        assert!(fs::symlink_metadata(dir.path().join("f")).unwrap().is_file());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_renamed_leaves_no_trace() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("taken");
         fs::create_dir(&path).unwrap();
@@ -108,11 +166,17 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_created_private() {
+    fn a_directory_is_created_private_and_never_through_a_link() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         assert!(create_dir(&path).unwrap());
         assert!(!create_dir(&path).unwrap());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+
+        let link = dir.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert_eq!(create_dir(&link).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert_eq!(create_dir(&dir.path().join("file")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
     }
 }

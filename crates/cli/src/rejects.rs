@@ -1,95 +1,141 @@
-//! `DIR/rejects/`: per input the rejected records in their original shape, loadable again once mended, and beside them
-//! the reasons.
-//!
-//! `<Module>.csv` holds the input's header and the rejected records, byte for byte (of the UTF-8 text, where the input
-//! was transcoded). `<Module>.reasons.csv` has a row for each: file, line, byte, record, key, code, message. Where two
-//! inputs have the same module, the later one's number in the job is appended.
+//! DIR/rejects: for each input with rejects the records as they stood, loadable again once they are mended, and beside
+//! them the reasons. Published before the journal is created, so that a run that has begun has its rejects written.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs;
-use std::io;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use prep::Prepared;
 
-use crate::failure::Result;
-use crate::manifest::csv_field;
+use crate::exit_code::ExitCode;
+use crate::failure::{OrFail, Result};
+use crate::journal::event::Input;
 use crate::publish::{create_dir, publish_with};
-use crate::session::io_failure;
 
 /// The directory's name in DIR.
 pub(crate) const DIR_NAME: &str = "rejects";
 
-/// Writes the rejects of all inputs anew; removes what an earlier run has left. How many records there are.
+/// Writing fails outside, reading inside.
+type Written = io::Result<std::result::Result<(), prep::Error>>;
+
+const COLUMNS: [&str; 7] = ["file", "line", "byte", "record", "key", "code", "message"];
+
+/// Writes the rejects of all inputs, each file at once. Older files of the same inputs are replaced.
 ///
 /// # Errors
-/// 1 where the file system fails; those of reading the inputs.
-pub(crate) fn write(dir: &Path, prepared: &Prepared) -> Result<u64> {
-    let rejects = dir.join(DIR_NAME);
-    match fs::remove_dir_all(&rejects) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(io_failure(error, "remove", &rejects));
-        }
-        _ => {}
+/// `Journal` if an input has changed since it was scanned; `Unexpected` if writing fails.
+pub(crate) fn write(dir: &Path, prepared: &Prepared) -> Result<()> {
+    let inputs = prepared.inputs();
+    if inputs.iter().all(|input| input.rejected == 0) {
+        return Ok(());
     }
-    let total = prepared.inputs().iter().map(|input| input.rejected).sum();
-    if total == 0 {
-        return Ok(0);
+    let dir = dir.join(DIR_NAME);
+    create_dir(&dir).or_fail(ExitCode::Unexpected, || format!("cannot create `{}`", dir.display()))?;
+    let stems = stems(inputs.iter().map(|input| input.module.as_str()));
+    for (index, stem) in stems.iter().enumerate().filter(|&(index, _)| inputs[index].rejected > 0) {
+        let [records, reasons] = paths(&dir, stem);
+        publish_rejects(&records, prepared, index, write_records)?;
+        publish_rejects(&reasons, prepared, index, write_reasons)?;
     }
-    create_dir(&rejects).map_err(|error| io_failure(error, "create", &rejects))?;
-    let mut seen: HashMap<&str, u32> = HashMap::new();
-    for (number, input) in prepared.inputs().iter().enumerate() {
-        let times = seen.entry(&input.module).or_insert(0);
-        *times += 1;
-        let name =
-            if *times == 1 { input.module.clone() } else { format!("{}-{}", input.module, number + 1) };
-        if input.rejected == 0 {
-            continue;
-        }
-        let mut reasons = "file,line,byte,record,key,code,message\n".to_owned();
-        let path = rejects.join(format!("{name}.csv"));
-        let mut failure = None;
-        let written = publish_with(&path, |file| {
-            file.write_all(&line(prepared.header_bytes(number)))?;
-            let mut sink = |reject: &prep::Reject, raw: &[u8]| {
-                let position = reject.position;
-                let row = [
-                    input.path.display().to_string(),
-                    position.line.to_string(),
-                    position.byte.to_string(),
-                    position.record.to_string(),
-                    reject.key.clone().unwrap_or_default(),
-                    reject.code.to_string(),
-                    reject.message.clone(),
-                ];
-                reasons.push_str(&row.map(|field| csv_field(&field)).join(","));
-                reasons.push('\n');
-                file.write_all(&line(raw))
-            };
-            match prepared.for_each_reject(number, &mut sink) {
-                Ok(written) => written,
-                Err(error) => {
-                    failure = Some(error);
-                    Err(io::Error::other("the input cannot be read again"))
-                }
-            }
-        });
-        if let Some(error) = failure {
-            return Err(error.into());
-        }
-        written.map_err(|error| io_failure(error, "write", &path))?;
-        let path = rejects.join(format!("{name}.reasons.csv"));
-        publish_with(&path, |file| file.write_all(reasons.as_bytes()))
-            .map_err(|error| io_failure(error, "write", &path))?;
-    }
-    Ok(total)
+    Ok(())
 }
 
-/// A record with a line end; the last one of a file may have none.
-fn line(raw: &[u8]) -> Vec<u8> {
-    let mut line = raw.to_vec();
-    if !matches!(line.last(), Some(b'\n' | b'\r')) {
-        line.push(b'\n');
+/// Whether the rejects of these inputs are all there.
+pub(crate) fn are_written(dir: &Path, inputs: &[Input]) -> bool {
+    files(dir, inputs).iter().all(|path| path.exists())
+}
+
+/// Removes the rejects of the inputs of a run that is replaced.
+///
+/// # Errors
+/// Those of the file system, save for files that are not there.
+pub(crate) fn remove(dir: &Path, inputs: &[Input]) -> io::Result<()> {
+    for path in files(dir, inputs) {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
-    line
+    Ok(())
+}
+
+fn files(dir: &Path, inputs: &[Input]) -> Vec<PathBuf> {
+    let dir = dir.join(DIR_NAME);
+    let stems = stems(inputs.iter().map(|input| input.module.as_str()));
+    let rejected = inputs.iter().zip(stems).filter(|(input, _)| input.rejected > 0);
+    rejected.flat_map(|(_, stem)| paths(&dir, &stem)).collect()
+}
+
+/// The files' names without their ends, by input: the module, which may stand in several imports and then has the
+/// input's one-based number added from the second time on.
+fn stems<'a>(modules: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let mut stem = |(index, module): (usize, &'a str)| {
+        if seen.insert(module) { module.to_owned() } else { format!("{module}-{}", index + 1) }
+    };
+    modules.enumerate().map(&mut stem).collect()
+}
+
+/// `Vehicles.csv` and `Vehicles.reasons.csv`.
+fn paths(dir: &Path, stem: &str) -> [PathBuf; 2] {
+    [dir.join(format!("{stem}.csv")), dir.join(format!("{stem}.reasons.csv"))]
+}
+
+fn publish_rejects(
+    path: &Path,
+    prepared: &Prepared,
+    index: usize,
+    write: fn(&mut dyn Write, &Prepared, usize) -> Written,
+) -> Result<()> {
+    let mut read = Ok(());
+    let written = publish_with(path, |out| {
+        read = write(out, prepared, index)?;
+        // Half the rejects get no name.
+        if read.is_err() { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
+    });
+    read?;
+    written.or_fail(ExitCode::Unexpected, || format!("cannot write `{}`", path.display()))
+}
+
+/// The header and the records as they stood in the file.
+fn write_records(out: &mut dyn Write, prepared: &Prepared, index: usize) -> Written {
+    write_line(out, prepared.header_bytes(index))?;
+    flatten(prepared.for_each_reject(index, &mut |_, raw| write_line(out, raw)))
+}
+
+/// One row a reject; lines and records are one-based, bytes zero-based.
+fn write_reasons(out: &mut dyn Write, prepared: &Prepared, index: usize) -> Written {
+    let path = prepared.inputs()[index].path.to_string_lossy().into_owned();
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(COLUMNS)?;
+    let read = flatten(prepared.for_each_reject(index, &mut |reject, _| {
+        let position = reject.position;
+        csv.write_record([
+            path.as_str(),
+            &position.line.to_string(),
+            &position.byte.to_string(),
+            &position.record.to_string(),
+            reject.key.as_deref().unwrap_or_default(),
+            reject.code.as_str(),
+            &reject.message,
+        ])?;
+        Ok(())
+    }))?;
+    csv.flush()?;
+    Ok(read)
+}
+
+/// A record with its line end; the last one of a file may have none, and another may follow it here.
+fn write_line(out: &mut dyn Write, raw: &[u8]) -> io::Result<()> {
+    out.write_all(raw)?;
+    if raw.ends_with(b"\n") || raw.ends_with(b"\r") { Ok(()) } else { out.write_all(b"\n") }
+}
+
+/// Turns inside out: writing outside, reading inside.
+fn flatten(result: std::result::Result<io::Result<()>, prep::Error>) -> Written {
+    match result {
+        Ok(written) => written.map(Ok),
+        Err(error) => Ok(Err(error)),
+    }
 }

@@ -1,136 +1,242 @@
-//! A directory in which a run works: locked, private, and with the journal of the run that goes on, if there is one.
+//! From a job and DIR to an open journal: everything of a run before its first archive. Until the journal is created
+//! nothing of the run is left behind.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use prep::{Chunk, Job, Prepared};
 
 use crate::exit_code::ExitCode;
-use crate::failure::{Failure, Problem, Result};
-use crate::identity::{TOOL, differences};
-use crate::journal::event::{Event, Header, Plan, Target};
-use crate::journal::{Journal, JournalError};
-use crate::lock::{Lock, LockError};
+use crate::failure::{Failure, OrFail, Problem, Result};
+use crate::identity::{self, TOOL};
+use crate::inputs;
+use crate::interrupt::{Interrupt, Signal};
+use crate::journal::event::{Event, Target};
+use crate::journal::state::State;
+use crate::journal::{self, Journal};
+use crate::output::count;
+use crate::output_dir::OutputDir;
 use crate::progress::Progress;
 use crate::publish::create_dir;
+use crate::rejects;
+use crate::report::Report;
 
-/// DIR, locked.
-#[derive(Debug)]
+/// The directory of kept archives in DIR.
+pub(crate) const ARCHIVES: &str = "archives";
+
+/// What a run is to be.
+pub(crate) struct Task<'a> {
+    /// The job's name.
+    pub(crate) name: &'a str,
+    /// Its inputs and settings.
+    pub(crate) job: &'a Job,
+    /// Where its archives go; `None` if they go nowhere in this process.
+    pub(crate) target: Option<Target>,
+    /// What to note as the target of a new run.
+    pub(crate) new_target: Target,
+    /// What was typed.
+    pub(crate) command_line: &'a str,
+}
+
+/// A run whose plan stands.
 pub(crate) struct Session {
-    dir: PathBuf,
-    lock: Lock,
-    created: bool,
-    journal: Option<Journal>,
+    /// Open, with all that is journaled of this run so far.
+    pub(crate) journal: Journal,
+    /// The inputs.
+    pub(crate) prepared: Prepared,
+    /// The chunks of the plan with the journaled cuts made again.
+    pub(crate) chunks: Vec<Chunk>,
 }
 
 impl Session {
-    /// Creates DIR if need be, takes its lock, and reads its journal.
+    /// Checks the inputs, and opens or creates the journal. If that fails nothing in `dir` has changed.
     ///
     /// # Errors
-    /// 8 where another process works in it; 7 where the journal is damaged; 1 where the file system fails.
-    pub(crate) fn open(dir: &Path) -> Result<Session> {
-        let created = create_dir(dir).map_err(|error| io_failure(error, "create", dir))?;
-        let lock = Lock::take(dir).map_err(|error| match error {
-            LockError::Held { .. } => Failure::new(
-                ExitCode::Locked,
-                anyhow::Error::new(error).context(format!("{} is locked", dir.display())),
-            )
-            .hint("wait until it has ended, or stop it; `zbulk status` shows where it stands"),
-            LockError::Io(error) => io_failure(error, "lock", dir),
-        })?;
-        let journal = Journal::open(dir).map_err(journal_failure)?;
-        Ok(Session { dir: dir.to_owned(), lock, created, journal })
+    /// Those of the inputs; `Journal` where the directory holds another run; `Interrupted`, `Terminated`.
+    pub(crate) async fn begin(
+        dir: &OutputDir,
+        task: Task<'_>,
+        interrupt: &Interrupt,
+        progress: &Arc<Progress>,
+    ) -> Result<Session> {
+        // Before the long scan: damage, a newer format, or another target.
+        let old = open(dir, progress)?;
+        if let Some(old) = &old
+            && old.state().attempted
+            && let Some(target) = &task.target
+            && let Some(difference) = identity::target_difference(&old.state().header.target, target)
+        {
+            return Err(another_run(dir.path(), vec![difference]));
+        }
+        let prepared = scan(task.job, interrupt, progress, task.command_line).await?;
+        let journal = begin_or_go_on(dir, old, &task, &prepared, progress)?;
+        let chunks = identity::leaves(journal.state(), &prepared)?;
+        Ok(Session { journal, prepared, chunks })
     }
+}
 
-    /// Takes the journal that was found, to go on with it.
-    pub(crate) fn take_journal(&mut self) -> Option<Journal> {
-        self.journal.take()
-    }
-
-    /// The journal to write: the one found if it is of the same run, else a new one.
-    ///
-    /// # Errors
-    /// 7, naming all that differs, where the journal found is of another run that has sent something.
-    pub(crate) fn begin(&mut self, header: Header, plan: Plan, progress: &Progress) -> Result<Journal> {
-        let Some(mut found) = self.journal.take() else {
-            return Journal::create(&self.dir, header, plan).map_err(journal_failure);
-        };
-        let different = differences(&found.state().header, &header);
-        if different.is_empty() {
-            found.append(Event::Resumed { tool: TOOL.to_owned() }).map_err(journal_failure)?;
-            if found.state().header.target == Target::Undecided && header.target != Target::Undecided {
-                found.append(Event::Target { target: header.target }).map_err(journal_failure)?;
+/// Decides what an older journal means for this run.
+fn begin_or_go_on(
+    dir: &OutputDir,
+    old: Option<Journal>,
+    task: &Task<'_>,
+    prepared: &Prepared,
+    progress: &Progress,
+) -> Result<Journal> {
+    let header = identity::header(task.name, task.new_target.clone(), task.job, prepared);
+    let differences = old.as_ref().map_or_else(Vec::new, |old| {
+        identity::differences(&old.state().header, &header, task.target.as_ref())
+    });
+    match old {
+        Some(old) if !differences.is_empty() && old.state().attempted => {
+            return Err(another_run(dir.path(), differences));
+        }
+        _ if prepared.must_stop() => return Err(Report::of(prepared)?.failure()),
+        Some(mut journal) if differences.is_empty() => {
+            if !rejects::are_written(dir.path(), &journal.state().header.inputs) {
+                rejects::write(dir.path(), prepared)?;
             }
-            return Ok(found);
+            go_on(&mut journal, task.target.as_ref())?;
+            return Ok(journal);
         }
-        if found.state().attempted {
-            return Err(self.other_run(different));
+        Some(old) => {
+            progress.note(&format!(
+                "`{}` holds a run of which nothing was sent; it is replaced, since this one differs: {}",
+                dir.path().display(),
+                differences.join("; ")
+            ));
+            remove_leavings(dir.path(), old.state())?;
         }
-        progress.note(&format!(
-            "the journal in {} was of other inputs or settings and had sent nothing: it is replaced ({})",
-            self.dir.display(),
-            different.join("; ")
+        None => {}
+    }
+    rejects::write(dir.path(), prepared)?;
+    let rejected: u64 = prepared.inputs().iter().map(|input| input.rejected).sum();
+    if rejected > 0 {
+        progress.warn(&format!(
+            "{} records are rejects and will not be sent; they are in `{}`",
+            count(rejected),
+            dir.path().join(rejects::DIR_NAME).display()
         ));
-        drop(found);
-        self.remove("archives")?;
-        Journal::create(&self.dir, header, plan).map_err(journal_failure)
     }
+    Ok(Journal::create(dir, header, identity::plan(prepared))?)
+}
 
-    fn other_run(&self, different: Vec<String>) -> Failure {
-        let what = format!("the journal in {} is of another run", self.dir.display());
-        let error = different.into_iter().rev().fold(None, |error: Option<anyhow::Error>, line| {
-            Some(match error {
-                None => anyhow::Error::msg(line),
-                Some(error) => error.context(line),
-            })
-        });
-        let error = match error {
-            Some(error) => error.context(what),
-            None => anyhow::Error::msg(what),
-        };
-        let problem = Problem::new(error).hint(
-            "to go on with that run, put back what differs; to begin a new one beside it, name another directory with `--out`",
-        );
-        Failure::many(ExitCode::Journal, vec![problem])
+/// Whether DIR holds the journal of a run.
+pub(crate) fn is_begun(dir: &OutputDir) -> bool {
+    fs::symlink_metadata(dir.path().join(journal::FILE_NAME)).is_ok()
+}
+
+/// Opens the journal, and says if its last line was lost.
+///
+/// # Errors
+/// Those of [`Journal::open`].
+pub(crate) fn open(dir: &OutputDir, progress: &Progress) -> Result<Option<Journal>> {
+    let journal = Journal::open(dir)?;
+    if let Some(dropped) = journal.as_ref().map(Journal::dropped_bytes).filter(|&dropped| dropped > 0) {
+        progress.note(&format!(
+            "the journal's last line was cut short by a crash and is dropped: {dropped} bytes"
+        ));
     }
+    Ok(journal)
+}
 
-    fn remove(&self, name: &str) -> Result<()> {
-        let path = self.dir.join(name);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_failure(error, "remove", &path)),
-            _ => Ok(()),
-        }
+/// What is journaled in a directory, without its lock.
+///
+/// # Errors
+/// `Usage` if there is no journal; `Journal` if it is damaged.
+pub(crate) fn read(dir: &Path) -> Result<State> {
+    Journal::read(dir)?.ok_or_else(|| {
+        Failure::message(
+            ExitCode::Usage,
+            format!("there is no run in `{}`: it has no journal", dir.display()),
+        )
+        .hint("name the job file of the run, or its directory with --out")
+    })
+}
+
+/// Journals that this process goes on with the run; nothing if there is nothing left to do.
+///
+/// # Errors
+/// Those of the journal.
+pub(crate) fn go_on(journal: &mut Journal, target: Option<&Target>) -> Result<()> {
+    let state = journal.state();
+    if state.is_complete() && state.finished == Some(ExitCode::Done.number()) {
+        return Ok(());
     }
+    journal.append(Event::Resumed { tool: TOOL.to_owned() })?;
+    if let Some(target) = target
+        && journal.state().header.target != *target
+    {
+        journal.append(Event::Target { target: target.clone() })?;
+    }
+    Ok(())
+}
 
-    /// Leaves without a trace where DIR was not there before and nothing was begun in it.
-    pub(crate) fn abandon(self) {
-        if self.created {
-            // Only tidiness is at stake: what cannot be removed does no harm.
-            drop(self.lock.remove());
-            drop(fs::remove_dir(&self.dir));
-        }
+/// DIR/archives, created where it is missing.
+///
+/// # Errors
+/// `Unexpected`.
+pub(crate) fn archives(dir: &Path) -> Result<PathBuf> {
+    let path = dir.join(ARCHIVES);
+    create_dir(&path).or_fail(ExitCode::Unexpected, || format!("cannot create `{}`", path.display()))?;
+    Ok(path)
+}
+
+/// DIR holds a run that this one cannot go on with.
+pub(crate) fn another_run(dir: &Path, differences: Vec<String>) -> Failure {
+    let problem =
+        Problem::message(format!("`{}` holds another run, of which something was sent", dir.display()))
+            .details(differences)
+            .hint("undo the difference to go on with that run, or name another directory with --out");
+    Failure::many(ExitCode::Journal, vec![problem])
+}
+
+/// A run that was stopped by a signal.
+pub(crate) fn interrupted(signal: Signal, so_far: &str, command_line: &str) -> Failure {
+    let by = match signal {
+        Signal::Interrupt => "Ctrl-C",
+        Signal::Terminate => "SIGTERM",
+    };
+    Failure::message(signal.exit_code(), format!("interrupted by {by}; {so_far}"))
+        .hint(run_again(command_line))
+}
+
+/// The last line of every failure after which the same command goes on.
+pub(crate) fn run_again(command_line: &str) -> String {
+    format!("run the same command again to go on: {command_line}")
+}
+
+async fn scan(
+    job: &Job,
+    interrupt: &Interrupt,
+    progress: &Arc<Progress>,
+    command_line: &str,
+) -> Result<Prepared> {
+    let (job, shown) = (job.clone(), Arc::clone(progress));
+    let scanned = tokio::task::spawn_blocking(move || inputs::prepare(&job, &shown));
+    tokio::select! {
+        biased;
+        // The scan is left to itself: it writes nothing that has a name, and the process is about to end.
+        signal = interrupt.wait() => Err(interrupted(signal, "nothing was sent", command_line)),
+        scanned = scanned => scanned.or_fail(ExitCode::Unexpected, || "the scan did not come to its end")?,
     }
 }
 
-/// A journal's failure with its exit code: 7 for what is wrong in it, 1 for what the file system does.
-pub(crate) fn journal_failure(error: JournalError) -> Failure {
-    match &error {
-        JournalError::Damaged { .. } => Failure::new(ExitCode::Journal, error).hint(
-            "something other than zbulk has changed the file; put back a copy of it, or name another directory with `--out` to begin anew: \
-             whatever manifest.csv lists with a file_id is uploaded",
-        ),
-        JournalError::Newer { .. } => {
-            Failure::new(ExitCode::Journal, error).hint("go on with the zbulk that wrote it, or a newer one")
-        }
-        JournalError::Io { .. } | JournalError::Broken { .. } | JournalError::Contradiction(_) => {
-            Failure::new(ExitCode::Unexpected, error)
+/// Removes what a run that is replaced has left, by the names in its journal.
+fn remove_leavings(dir: &Path, state: &State) -> Result<()> {
+    let kept = state.chunks().filter(|chunk| chunk.packed.as_ref().is_some_and(|packed| packed.kept));
+    for chunk in kept {
+        let path = dir.join(ARCHIVES).join(chunk.name());
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error)
+                    .or_fail(ExitCode::Unexpected, || format!("cannot remove `{}`", path.display()));
+            }
+            _ => {}
         }
     }
-}
-
-/// A failure of the file system, with what was tried on which path.
-pub(crate) fn io_failure(error: io::Error, action: &str, path: &Path) -> Failure {
-    let error = anyhow::Error::new(error).context(format!("cannot {action} {}", path.display()));
-    Failure::new(ExitCode::Unexpected, error).hint(
-        "see that the disk has room and that you may write there, or name another directory with `--out`",
-    )
+    rejects::remove(dir, &state.header.inputs)
+        .or_fail(ExitCode::Unexpected, || format!("cannot remove rejects in `{}`", dir.display()))
 }

@@ -1,31 +1,42 @@
-//! The result of a run on standard output: the manifest as a table, or as JSON.
+//! The result of a run on standard output: the manifest as a table with its sums, or as JSON. The same for every
+//! command.
+
+use std::io::{self, Write};
 
 use prep::Role;
 
-use crate::config::Output;
 use crate::exit_code::ExitCode;
-use crate::failure::{OrFail as _, Result};
-use crate::identity;
-use crate::journal::state::{State, UploadStatus};
+use crate::failure::{OrFail, Result};
+use crate::identity::target_name;
+use crate::journal::state::State;
 use crate::manifest::{Manifest, Totals};
-use crate::output::{self, Table, bytes, count};
+use crate::output::{self, Results, Table, bytes, count, escape};
+
+#[cfg(test)]
+mod tests;
 
 /// Prints where every chunk stands.
-pub(crate) fn print(state: &State, output: &Output) -> Result<()> {
+///
+/// # Errors
+/// `Unexpected` if standard output takes nothing; a closed pipe is none.
+pub(crate) fn print(state: &State, json: bool) -> Result<()> {
     let mut out = output::stdout();
-    let printed = if output.json {
-        out.json(&Manifest::new(state))
-    } else {
-        out.table(&table(state)).and_then(|()| {
-            for line in totals(state) {
-                out.line(&line)?;
-            }
-            Ok(())
-        })
-    };
-    printed
-        .and_then(|()| out.finish())
-        .or_fail(ExitCode::Unexpected, || "cannot write the result to standard output".to_owned())
+    let printed = if json { out.json(&Manifest::new(state)) } else { print_text(&mut out, state) };
+    printed.and_then(|()| out.finish()).or_fail(ExitCode::Unexpected, || "cannot print the result")
+}
+
+fn print_text<W: Write>(out: &mut Results<W>, state: &State) -> io::Result<()> {
+    out.table(&table(state))?;
+    out.line("")?;
+    for chunk in state.chunks() {
+        if let Some(reason) = chunk.upload().reason {
+            out.line(&format!("{} failed: {}", chunk.name(), escape(&reason)))?;
+        }
+    }
+    for line in sums(state) {
+        out.line(&line)?;
+    }
+    Ok(())
 }
 
 fn table(state: &State) -> Table {
@@ -34,23 +45,23 @@ fn table(state: &State) -> Table {
     for chunk in state.chunks() {
         let records = |role| {
             let entries = chunk.planned.entries.iter().filter(|entry| entry.role == role);
-            entries.map(|entry| entry.records).sum::<u64>()
+            count(entries.map(|entry| entry.records).sum())
         };
         table.row([
-            chunk.planned.name.clone(),
-            count(records(Role::Parent)),
-            count(records(Role::Child)),
+            chunk.name().to_owned(),
+            records(Role::Parent),
+            records(Role::Child),
             chunk.packed.as_ref().map_or_else(|| "-".to_owned(), |packed| count(packed.archive_bytes)),
-            chunk.upload.file_id.clone().unwrap_or_else(|| "-".to_owned()),
-            word(chunk.upload.state).to_owned(),
+            chunk.file_id().unwrap_or("-").to_owned(),
+            chunk.status().as_str().to_owned(),
         ]);
     }
     table
 }
 
-fn totals(state: &State) -> Vec<String> {
+fn sums(state: &State) -> [String; 2] {
     let totals = Totals::of(state);
-    let mut first = format!(
+    let mut chunks = format!(
         "{} records in, {} packed, {} rejected; {} chunks: {} uploaded",
         count(totals.records),
         count(totals.packed),
@@ -62,24 +73,21 @@ fn totals(state: &State) -> Vec<String> {
         [(totals.pending, "pending"), (totals.failed, "failed"), (totals.unknown, "unknown")]
     {
         if number > 0 {
-            first.extend([", ", &count(number), " ", what]);
+            chunks.extend([", ", &count(number), " ", what]);
         }
     }
-    let mut second =
-        format!("{} of archives, to {}", bytes(totals.archive_bytes), identity::shown(&state.header.target));
+    let mut archives = format!(
+        "{} of archives, to {}",
+        bytes(totals.archive_bytes),
+        escape(&target_name(&state.header.target))
+    );
     if totals.possible_orphans > 0 {
-        second += "; ";
-        second += &count(totals.possible_orphans);
-        second += " attempts without an answer may have left a file there that no chunk knows";
+        let orphans = count(totals.possible_orphans);
+        archives.extend([
+            "; ",
+            &orphans,
+            " attempts without an answer may have left a file there that no chunk knows",
+        ]);
     }
-    vec![String::new(), first, second]
-}
-
-fn word(status: UploadStatus) -> &'static str {
-    match status {
-        UploadStatus::Pending => "pending",
-        UploadStatus::Uploaded => "uploaded",
-        UploadStatus::Failed => "failed",
-        UploadStatus::Unknown => "unknown",
-    }
+    [chunks, archives]
 }

@@ -260,7 +260,18 @@ impl Client {
     /// client, now and later, with the first cause; but `Stopped` after eight attempts that nobody answered ends this
     /// call only. `Witness`: the witness refused.
     pub async fn upload(&self, name: &str, archive: Bytes, witness: &dyn Witness) -> Result<Uploaded, Error> {
+        if self.target.org.is_empty() {
+            return Err(Error::config("no org to upload to".to_owned()));
+        }
         Run::new(self, name, archive, witness).finish().await
+    }
+
+    /// Lets no further attempt start: every call ends as soon as it has nothing on the wire, with `Witness` unless the
+    /// run has ended already. A request that is under way is carried to its end.
+    pub fn stop(&self) {
+        let message = "stopped by the run's owner".to_owned();
+        let kind = crate::ErrorKind::Witness;
+        self.throttle.stop(Stop { kind, message, hint: None, http_status: None, code: None });
     }
 
     fn request(&self, form: &Form, token: &AccessToken) -> Result<Request, Error> {

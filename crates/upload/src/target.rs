@@ -106,7 +106,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// The data centre's hosts with `api_version` in the path.
+    /// The data centre's hosts with `api_version` in the path. An empty org is one that is not known yet: it is enough
+    /// to ask for it ([`Client::check_auth`](crate::Client::check_auth)), not to upload.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config): a version that is not `v` and a number, or an org that cannot
@@ -184,7 +185,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 }
 
 fn check_org(org: &str) -> Result<(), Error> {
-    if !org.is_empty() && org.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+    if org.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Ok(());
     }
     Err(Error::config(format!("org `{}` is not valid", org.escape_debug()))
@@ -289,7 +290,7 @@ mod tests {
 
     #[test]
     fn an_org_that_could_break_out_of_its_header_is_refused() {
-        for org in ["", "1 2", "1\r\nX-Evil: 1", "1\u{e9}"] {
+        for org in ["1 2", "1\r\nX-Evil: 1", "1\u{e9}"] {
             assert_eq!(Target::of(DataCentre::Us, "v2", org).unwrap_err().kind, ErrorKind::Config);
         }
     }

@@ -1,50 +1,73 @@
-//! `zbulk pack`: archives and a manifest without `file_id`s.
+//! `zbulk pack`: archives and a manifest without `file_id`s. Nothing is sent.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::commands::run::{ARCHIVES, begin_progress, finish, remaining, spawn_packing, start};
 use crate::config;
-use crate::coordinator::Coordinator;
 use crate::exit_code::ExitCode;
 use crate::failure::Result;
+use crate::interrupt::Interrupt;
 use crate::journal::event::Target;
 use crate::journal::state::State;
-use crate::pipeline::Outcome;
-use crate::progress::{Activity, Progress};
-use crate::session::Session;
+use crate::output_dir::OutputDir;
+use crate::pipeline::Onward;
+use crate::progress::Progress;
+use crate::runtime;
+use crate::session::{self, Session, Task};
+use crate::work::{Goal, Work, listen};
 
-/// Runs the command.
+/// Packs the job.
+///
+/// # Errors
+/// Those of the inputs and of the file system; `Journal` where DIR holds another run.
 pub(crate) fn execute(config: &config::Pack, progress: &Arc<Progress>) -> Result<ExitCode> {
-    let target = if config.sandbox { Target::Sandbox } else { Target::Undecided };
-    let mut session = Session::open(&config.dir)?;
-    let started = start(&mut session, &config.name, target, &config.job, false, progress);
-    let (journal, prepared) = match started {
-        Ok((Some(journal), prepared)) => (journal, prepared),
-        Ok((None, _)) => unreachable!("only a dry run has no journal"),
-        Err(failure) => {
-            session.abandon();
-            return Err(failure);
+    runtime::block_on(async {
+        let interrupt = listen(progress)?;
+        let dir = OutputDir::enter(&config.dir)?;
+        let result = pack(config, &dir, &interrupt, progress).await;
+        // A run that came to nothing has no journal.
+        if result.is_err() && !session::is_begun(&dir) {
+            dir.leave_as_found(progress);
         }
-    };
-    let archives = config.dir.join(ARCHIVES);
-    let state = journal.state();
-    let chunks: Vec<_> = remaining(&prepared, state, |_| true)
-        .into_iter()
-        .filter(|chunk| !is_kept(state, &chunk.name, &archives))
-        .collect();
-    let (coordinator, handle) = Coordinator::start(journal, config.dir.clone(), Arc::clone(progress))?;
-    begin_progress(progress, Activity::Packing, &prepared, &chunks);
-    let packing = spawn_packing(prepared, chunks, handle, Some(archives), None, progress)?;
-    let packed = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    finish(coordinator, Ok((Outcome::default(), packed.err())), &config.dir, &config.output, progress)
+        result
+    })
 }
 
-/// Whether a chunk's archive is there from an earlier run. Its bytes are compared when it is sent or verified.
-fn is_kept(state: &State, name: &str, archives: &std::path::Path) -> bool {
-    let packed = state.chunk(name).and_then(|chunk| chunk.packed.as_ref());
+async fn pack(
+    config: &config::Pack,
+    dir: &OutputDir,
+    interrupt: &Interrupt,
+    progress: &Arc<Progress>,
+) -> Result<ExitCode> {
+    let config::Pack { name, job, sandbox, output, .. } = config;
+    let new_target = if *sandbox { Target::Sandbox } else { Target::Undecided };
+    let task = Task { name, job, target: None, new_target, command_line: &output.command_line };
+    let Session { journal, prepared, mut chunks } = Session::begin(dir, task, interrupt, progress).await?;
+    let archives = session::archives(dir.path())?;
+    chunks.retain(|chunk| !is_kept(journal.state(), &archives, &chunk.name));
+    if chunks.is_empty() {
+        progress.note("nothing to pack: every archive is there");
+    }
+    let work = Work {
+        dir: dir.path(),
+        journal,
+        goal: Goal::Kept,
+        keep: Some(archives),
+        onward: Onward::Nowhere,
+        sandbox: None,
+        interrupt,
+        progress,
+        output,
+    };
+    let shown = Arc::clone(progress);
+    work.run(move |feed| Ok(prep::pack(&prepared, &chunks, &|packed| feed.take(packed), &*shown)?)).await
+}
+
+/// Whether an archive is there, by its length; `zbulk verify` and `zbulk upload` read its bytes.
+fn is_kept(state: &State, archives: &Path, name: &str) -> bool {
+    let packed = state.chunk(name).and_then(|chunk| chunk.packed.as_ref()).filter(|packed| packed.kept);
     packed.is_some_and(|packed| {
-        packed.kept
-            && std::fs::metadata(archives.join(name))
-                .is_ok_and(|metadata| metadata.len() == packed.archive_bytes)
+        let found = std::fs::symlink_metadata(archives.join(name));
+        found.is_ok_and(|found| found.is_file() && found.len() == packed.archive_bytes)
     })
 }

@@ -4,19 +4,16 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::exit_code::ExitCode;
-use crate::failure::{Failure, Result};
-use crate::journal::Journal;
+use crate::failure::Result;
 use crate::progress::Progress;
-use crate::session::journal_failure;
-use crate::summary;
+use crate::{session, summary};
 
-/// Runs the command.
+/// Prints the state.
+///
+/// # Errors
+/// `Usage` if there is no journal; `Journal` if it is damaged.
 pub(crate) fn execute(config: &config::Status, _progress: &Arc<Progress>) -> Result<ExitCode> {
-    let Some(state) = Journal::read(&config.dir).map_err(journal_failure)? else {
-        let message = format!("there is no run in {}: it has no journal", config.dir.display());
-        return Err(Failure::message(ExitCode::Usage, message)
-            .hint("name the job file of the run, or its directory with `--out`"));
-    };
-    summary::print(&state, &config.output)?;
+    let state = session::read(&config.dir)?;
+    summary::print(&state, config.output.json)?;
     Ok(ExitCode::Done)
 }

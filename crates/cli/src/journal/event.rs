@@ -1,11 +1,15 @@
 //! What a journal's lines say, field by field. Format version 1.
 //!
 //! Every line is one JSON object: the fields of [`Line`], those of its [`Event`], and last `sum`, the checksum of
-//! everything before it (see `line`). A reader refuses a format version above its own; it ignores fields that it
-//! does not know, so that a later minor version may add some. A new event is a new format version.
+//! everything before it (see `line`). The first line is the header, the second the plan; both appear together.
+//!
+//! A reader refuses a format version above its own, and any event that it does not know. It ignores fields that it
+//! does not know, and takes a missing field that may be null as null: so a field may be added to an event without a
+//! new format version, if a reader that does not know it still comes to the right state. A new event, a field that
+//! changes what others mean, or another checksum is a new format version; a new program goes on reading old ones.
 
 use jiff::Timestamp;
-use prep::{ChildKind, Entry, Fingerprint, PlannedEntry, Role};
+use prep::{ChildKind, Entry, Fingerprint, Limits, PlannedEntry, Role};
 use serde::{Deserialize, Serialize};
 
 /// The version that this program writes, and the highest it reads.
@@ -14,41 +18,41 @@ pub(crate) const FORMAT: u32 = 1;
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Line {
-    /// One-based number of the line: a line that is lost, doubled or moved is noticed.
+    /// One-based number of the line.
     pub(crate) n: u64,
-    /// When it was appended, RFC 3339 in UTC.
+    /// When it was appended, RFC 3339 in UTC, to the millisecond.
     pub(crate) time: Timestamp,
     /// What happened.
     #[serde(flatten)]
     pub(crate) event: Event,
 }
 
-/// What happened. The first line is `header`, the second `plan`.
+/// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
-    /// What the run is about. Boxed, since it is much larger than the others.
+    /// What the run is about. The first line. Boxed, since it is much larger than the others.
     Header(Box<Header>),
-    /// All chunks.
-    Plan(Box<Plan>),
-    /// A later process goes on with the run. Attempts without an outcome before this line are unknown for good.
+    /// All chunks. The second line.
+    Plan(Plan),
+    /// A later process goes on with the run. What earlier ones left under way is unknown for good.
     Resumed {
-        /// Its version.
+        /// Its name and version, as in the header.
         tool: String,
     },
-    /// A run that was packed without a target has one now.
+    /// A run whose archives went nowhere yet has a target from now on.
     Target {
         /// Where its archives go.
         target: Target,
     },
-    /// An archive was over the limit: its chunk is replaced by two.
+    /// An archive was over the limit: its chunk is replaced by two. Durable before any part is sent.
     Cut {
         /// Name of the chunk that is no more.
         chunk: String,
-        /// The chunks in its place.
-        parts: Vec<PlannedChunk>,
+        /// The two chunks in its place.
+        parts: [PlannedChunk; 2],
     },
-    /// An archive is built (and, with `kept`, durable under DIR/archives).
+    /// An archive is built, and if it is kept, durable under DIR/archives.
     Packed {
         /// Name of the chunk.
         chunk: String,
@@ -58,53 +62,53 @@ pub(crate) enum Event {
         archive_sha256: String,
         /// What is in it.
         entries: Vec<Entry>,
-        /// Whether it is kept.
+        /// Whether it is kept under DIR/archives.
         kept: bool,
     },
-    /// An archive is about to be sent; durable before the first byte of its body.
+    /// An archive is about to be sent. Durable before the first byte of its body.
     Attempt {
         /// Name of the chunk.
         chunk: String,
-        /// One-based, of this process.
+        /// One-based, within its process.
         attempt: u32,
     },
-    /// The attempt's body went out and its answer never came.
+    /// The attempt's body went out, whole or in part, and no answer told what came of it.
     Ambiguous {
         /// Name of the chunk.
         chunk: String,
         /// Which attempt.
         attempt: u32,
     },
-    /// The chunk has its `file_id`.
+    /// The chunk has its `file_id`. Durable before anybody hears of it.
     Uploaded {
         /// Name of the chunk.
         chunk: String,
         /// The `file_id`, opaque text.
         file_id: String,
-        /// Zoho's `created_time`, as it came.
+        /// `details.created_time`, as it came.
         created_time: Option<String>,
-        /// Of the answer.
+        /// HTTP status of the answer.
         http_status: u16,
-        /// Of the answer's body.
+        /// `code` of the answer's body.
         code: String,
-        /// How many there were in this process.
+        /// Attempts in this process.
         attempts: u32,
-        /// From the first attempt to the answer.
+        /// From the first of these to the answer.
         elapsed_ms: u64,
     },
-    /// The chunk has no `file_id`; it is sent again in the next run.
+    /// The chunk was sent and has no `file_id`. The next run sends it again.
     Failed {
         /// Name of the chunk.
         chunk: String,
-        /// Why.
+        /// Why, for people.
         reason: String,
-        /// Of the last answer, if there was one.
+        /// HTTP status of the last answer, if there was one.
         http_status: Option<u16>,
-        /// Of the last answer's body, if it had one.
+        /// `code` of the last answer's body, if it had one.
         code: Option<String>,
-        /// How many there were in this process.
+        /// Attempts in this process.
         attempts: u32,
-        /// From the first attempt to giving up.
+        /// From the first of these to giving up.
         elapsed_ms: u64,
     },
     /// The process came to its end by itself.
@@ -114,84 +118,84 @@ pub(crate) enum Event {
     },
 }
 
-/// What a run is about: what must not differ when it goes on.
+/// What a run is about: what must be the same when it goes on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Header {
     /// Format version of the journal.
     pub(crate) format: u32,
-    /// `zbulk` and its version.
+    /// The program that began the run, such as `zbulk 0.1.0`.
     pub(crate) tool: String,
     /// The job's name.
     pub(crate) name: String,
     /// Where the archives go.
     pub(crate) target: Target,
-    /// Every input, each import's parent first.
+    /// Every input, each import's parent first, then its children.
     pub(crate) inputs: Vec<Input>,
-    /// The settings that decide the plan or its bytes, in full, so that a difference can be named.
+    /// The limits of a chunk.
+    pub(crate) limits: Limits,
+    /// The other settings that decide the plan or its bytes, in full, so that a difference can be named.
     pub(crate) settings: serde_json::Value,
-    /// XXH3-128 of `settings` as compact JSON.
+    /// XXH3-128 of limits and settings, 32 hexadecimal digits.
     pub(crate) settings_digest: String,
-    /// [`prep::ChunkPlan::digest`].
+    /// That of [`prep::ChunkPlan::digest`].
     pub(crate) plan_digest: String,
 }
 
-/// Where archives go. The URLs may differ from run to run; this may not.
+/// Where archives go. URLs, credentials and API version may differ from run to run; this may not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(crate) enum Target {
-    /// The built-in stand-in.
+    /// The built-in stand-in, started by the run itself.
     Sandbox,
     /// Zoho, or what stands at its URLs.
     Zoho {
         /// Data centre.
         dc: String,
-        /// The org's `zgid`.
+        /// The organisation's `zgid`.
         org: String,
     },
-    /// `zbulk pack`: not decided yet. The first upload decides it, by a `target` line.
+    /// Not decided yet: `zbulk pack`. The first upload decides it.
     Undecided,
 }
 
-/// An input when it was scanned.
+/// An input as it was when it was scanned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Input {
     /// Module API name.
     pub(crate) module: String,
     /// Parent or child.
     pub(crate) role: Role,
-    /// The child's kind.
+    /// The child's kind; null for a parent.
     pub(crate) kind: Option<ChildKind>,
-    /// The file, as given.
+    /// The file as given; bytes that are not UTF-8 are replaced.
     pub(crate) path: String,
     /// Its length and digest.
     pub(crate) fingerprint: Fingerprint,
-    /// Data records in it.
+    /// Data records in it: `records = packed + rejected`.
     pub(crate) records: u64,
     /// Those that the plan sends.
     pub(crate) packed: u64,
     /// Those that are rejects.
     pub(crate) rejected: u64,
-    /// Blank lines in it.
+    /// Blank lines, which are not records.
     pub(crate) blank_lines: u64,
 }
 
-/// All chunks of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// All chunks of a run, before any was cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// In order.
+    /// In order of `seq`.
     pub(crate) chunks: Vec<PlannedChunk>,
-    /// The limits that they keep.
-    pub(crate) limits: prep::Limits,
 }
 
-/// A chunk of the plan.
+/// A chunk of the plan, or a part of one that was cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PlannedChunk {
-    /// The plan's number, one-based; the parts of a cut chunk share it.
+    /// The plan's number, one-based over the whole run; the parts of a cut chunk share it.
     pub(crate) seq: u32,
-    /// The archive's name: the chunk's identity.
+    /// The archive's file name: the chunk's identity.
     pub(crate) name: String,
-    /// Its entries.
+    /// Its entries in archive order.
     pub(crate) entries: Vec<PlannedEntry>,
 }
 

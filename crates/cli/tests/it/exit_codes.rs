@@ -150,7 +150,7 @@ fn codes_130_and_143_the_run_is_interrupted_and_goes_on_later() {
             "the last line goes on: {stderr}"
         );
         let manifest = job.manifest(false);
-        assert_eq!(manifest["exit"], expected);
+        assert_eq!(manifest["run"]["exit"], expected);
         let (code, _, stderr) = run(server.point(&mut job.command("run")));
         assert_eq!(code, Some(0), "{stderr}");
         assert_eq!(job.states(false), ["uploaded"; 4]);

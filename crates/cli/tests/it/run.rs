@@ -55,7 +55,7 @@ fn the_readmes_job_ends_in_a_table_and_everything_is_there_once() {
     let manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(out.join("manifest.json")).unwrap()).unwrap();
     validate(&manifest);
-    assert_eq!(manifest["exit"], 0);
+    assert_eq!(manifest["run"]["exit"], 0);
     assert!(!out.join("archives").exists(), "archives are kept only when asked");
     if installed("python3") {
         let check = Command::new("python3")
@@ -128,7 +128,9 @@ fn what_was_packed_is_uploaded_without_the_inputs_and_verified() {
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(
         stdout,
-        "4 archives, 0 bodies of the sandbox, 4 entries, 35 records, 1 inputs: all is as the journal says\n"
+        "4 archives and 0 bodies of the sandbox read: 4 entries, 35 records\n\
+         1 inputs read: 4 chunks built again\n\
+         all is as it is journaled\n"
     );
 
     let away = job.path().join("away.csv");
