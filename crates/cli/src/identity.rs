@@ -93,7 +93,7 @@ pub(crate) fn leaves(state: &State, prepared: &Prepared) -> Result<Vec<Chunk>> {
             leaves.push(chunk);
             continue;
         };
-        match prepared.cut(&chunk) {
+        match prepared.cut(&chunk)? {
             Some(parts) if parts.iter().map(|part| &part.name).eq(names) => {
                 rest.extend(parts.into_iter().rev());
             }

@@ -1,8 +1,9 @@
 //! A chunk whose archive is over the limit becomes two: the drafts of its entries are divided between them.
 
+use crate::column::Column;
 use crate::entry::Draft;
 use crate::error::Error;
-use crate::import::{ChildState, ImportState};
+use crate::import::ImportState;
 use crate::plan::{Chunk, Member};
 use crate::reader::{Scanned, content};
 use crate::scan::line_ends;
@@ -22,14 +23,8 @@ pub(crate) fn divide(
     let mut divided = [Drafts::new(), Drafts::new()];
     for (member, draft) in drafts {
         let scanned = import.scanned().nth(*member).expect("invariant: a draft is of a member of its import");
-        // The part of every record of the draft, in order.
-        let halves = match member.checked_sub(1) {
-            None => divide_draft(&import.members[*member], scanned, draft, parent_records(import, parts)),
-            Some(child) => {
-                let records = child_records(&import.children[child], parts);
-                divide_draft(&import.members[*member], scanned, draft, records)
-            }
-        }?;
+        let owners = member.checked_sub(1).map(|child| &import.children[child].owners);
+        let halves = divide_draft(&import.members[*member], scanned, draft, owners, parts)?;
         for (part, half) in divided.iter_mut().zip(halves) {
             if half.span.records > 0 {
                 part.push((*member, half));
@@ -39,38 +34,31 @@ pub(crate) fn divide(
     Ok(divided)
 }
 
-fn parent_records(import: &ImportState, parts: &[Chunk; 2]) -> impl Iterator<Item = (usize, usize)> {
-    let table = &import.parent.table;
-    let [first, second] =
-        [0, 1].map(|part| parts[part].parents.clone().map(move |record| (record as usize, part)));
-    first.chain(second).filter(|&(record, _)| table.len_out(record) > 0)
-}
-
-fn child_records(child: &ChildState, parts: &[Chunk; 2]) -> impl Iterator<Item = (usize, usize)> {
-    let ranges = [parts[0].parents.clone(), parts[1].parents.clone()];
-    let part_of = move |owner| ranges.iter().position(|parents| parents.contains(&owner));
-    let table = &child.scanned.table;
-    child
-        .owners
-        .iter()
-        .enumerate()
-        .filter_map(move |(record, &owner)| part_of(owner).map(|part| (record, part)))
-        .filter(|&(record, _)| table.len_out(record) > 0)
-}
-
+/// `owners` are those of a child's records; a parent is its own.
 fn divide_draft(
     member: &Member,
     scanned: &Scanned,
     draft: &Draft,
-    records: impl Iterator<Item = (usize, usize)>,
+    owners: Option<&Column<u32>>,
+    parts: &[Chunk; 2],
 ) -> Result<[Draft; 2], Error> {
     let (header, mut rest) = draft.csv.split_at(member.header_bytes as usize);
     let mut halves = [Draft::new(header, 0), Draft::new(header, 0)];
-    for (record, part) in records {
-        let (written, after) = rest.split_at(scanned.table.len_out(record) as usize);
-        rest = after;
-        halves[part].csv.extend_from_slice(written);
-        halves[part].span.add(record, (0, 0), written.len());
+    let mut rows = scanned.table.rows();
+    let mut owners = owners.map(Column::reader);
+    let (lowest, highest) = draft.span.record_numbers.unwrap_or((1, 0));
+    for record in lowest as usize - 1..highest as usize {
+        let owner = match &mut owners {
+            None => record as u32,
+            Some(owners) => owners.get(record)?,
+        };
+        let part = parts.iter().position(|part| part.parents.contains(&owner));
+        if let (Some(part), len_out @ 1..) = (part, rows.get(record)?.bytes()) {
+            let (written, after) = rest.split_at(len_out as usize);
+            rest = after;
+            halves[part].csv.extend_from_slice(written);
+            halves[part].span.add(record, (0, 0), written.len());
+        }
     }
     for half in &mut halves {
         if let Some((first, last)) = half.span.record_numbers {

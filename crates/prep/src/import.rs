@@ -1,26 +1,32 @@
 //! One import scanned and related: who belongs to whom, and whose group cannot be sent.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::archive;
+use crate::column::{Budget, Column};
 use crate::entry::Draft;
 use crate::error::{Error, ErrorKind};
 use crate::job::{Import, Limits, Role, Settings};
-use crate::plan::{ChildSizes, Load, Member, Sizes};
+use crate::plan::Member;
 use crate::reader::Scanned;
 use crate::reject::RejectCode;
-use crate::relate::{KeyHash, KeyHasher, ParentIndex, ParentRef};
+use crate::relate::{KeyHash, KeyHasher, NO_KEY, NO_OWNER, Relative, alike_keys, relate};
 use crate::reporter::Reporter;
 use crate::scan::{Keyer, Record, scan};
+use crate::sizes::{ChildSizes, Load, Sizes};
 use crate::source::Source;
-use crate::table::{MAX_RECORDS, Table};
+use crate::table::Table;
 use crate::validate::Rules;
 
-/// The owner of a child that has none.
-pub(crate) const NO_OWNER: u32 = u32::MAX;
-
-/// A child above this many per parent is warned of: an old Zoho page caps subforms at 200 rows.
-pub(crate) const MANY_CHILDREN: u32 = 200;
+/// What an import may take of the memory.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// For what is kept of every record.
+    pub(crate) columns: Arc<Budget>,
+    /// Bytes for the index of the parents' keys and for counters; given up when all is related.
+    pub(crate) index_bytes: u64,
+}
 
 /// An import whose inputs are scanned.
 #[derive(Debug)]
@@ -32,9 +38,9 @@ pub(crate) struct ImportState {
     /// In the order of `children`.
     pub(crate) child_sizes: Vec<ChildSizes>,
     /// Keys that are equal only after trimming and case folding: how many, and the records of one such pair.
-    pub(crate) alike: Option<(usize, [u32; 2])>,
+    pub(crate) alike: Option<(u64, [u32; 2])>,
     /// Keys that several parents bear without a child that refers to them, and the first such parent.
-    pub(crate) unreferenced_duplicates: Option<(usize, u32)>,
+    pub(crate) unreferenced_duplicates: Option<(u64, u32)>,
 }
 
 /// A scanned child.
@@ -42,13 +48,13 @@ pub(crate) struct ImportState {
 pub(crate) struct ChildState {
     pub(crate) scanned: Scanned,
     /// For every record its parent's index; [`NO_OWNER`] for one that has none.
-    pub(crate) owners: Vec<u32>,
+    pub(crate) owners: Column<u32>,
 }
 
 /// What the scan of a parent makes of a key.
 #[derive(Debug, Clone, Copy)]
 struct ParentKey {
-    exact: Option<KeyHash>,
+    exact: KeyHash,
     /// 0 where there is none.
     folded: u64,
 }
@@ -63,39 +69,29 @@ impl Keyer for ParentKeyer<'_> {
     fn read(&self, field: Option<&[u8]>) -> ParentKey {
         match (self.0, field) {
             (Some(hasher), Some(field)) => {
-                ParentKey { exact: hasher.hash(field), folded: hasher.hash_folded(field).unwrap_or(0) }
+                ParentKey { exact: hasher.hash(field), folded: hasher.hash_folded(field) }
             }
-            _ => ParentKey { exact: None, folded: 0 },
+            _ => ParentKey { exact: NO_KEY, folded: 0 },
         }
     }
 }
 
-/// What the scan of a child makes of a parent key.
-#[derive(Debug, Clone, Copy)]
-struct ChildKey {
-    hash: Option<KeyHash>,
-    parent: ParentRef,
-}
-
-/// Finds the parents of children.
-struct ChildKeyer<'a> {
-    hasher: &'a KeyHasher,
-    index: &'a ParentIndex,
-}
+/// Hashes the parent keys of children.
+struct ChildKeyer<'a>(&'a KeyHasher);
 
 impl Keyer for ChildKeyer<'_> {
-    type Key = ChildKey;
+    type Key = KeyHash;
 
     #[inline]
-    fn read(&self, field: Option<&[u8]>) -> ChildKey {
-        ChildKey { hash: field.and_then(|field| self.hasher.hash(field)), parent: ParentRef::Blank }
+    fn read(&self, field: Option<&[u8]>) -> KeyHash {
+        field.map_or(NO_KEY, |field| self.0.hash(field))
     }
+}
 
-    fn settle(&self, records: &mut [Record<ChildKey>]) {
-        for record in records {
-            record.key.parent = self.index.find(record.key.hash);
-        }
-    }
+/// The columns of the parents' keys.
+struct ParentKeys {
+    exact: Column<KeyHash>,
+    folded: Column<u64>,
 }
 
 impl ImportState {
@@ -108,6 +104,7 @@ impl ImportState {
         sources: Vec<Source>,
         first_input: usize,
         settings: &Settings,
+        memory: &Memory,
         reporter: &dyn Reporter,
     ) -> Result<ImportState, Error> {
         let roles = std::iter::once((&import.parent, Role::Parent, None))
@@ -129,34 +126,41 @@ impl ImportState {
         let parent = sources.next().expect("invariant: an import has a parent");
         let hasher = KeyHasher::new();
         let has_children = !import.children.is_empty();
-        let (mut parent, keys) = scan_parent(parent, &hasher, has_children, &settings.limits, reporter)?;
-        let alike = alike_keys(&keys);
-        let index = ParentIndex::new(keys.into_iter().map(|key| key.exact).collect());
-        let mut referenced = BTreeSet::new();
+        let limits = &settings.limits;
+        let (mut parent, keys) = scan_parent(parent, &hasher, has_children, limits, memory, reporter)?;
+        // Without all the parents, nothing can be said of the children's relations.
+        let relating = parent.summary.fault.is_none();
         let mut children = Vec::new();
-        let mut child_sizes = Vec::new();
+        let mut child_keys = Vec::new();
         for source in sources {
-            let (child, sizes) =
-                scan_child(source, &parent, &hasher, &index, &mut referenced, &settings.limits, reporter)?;
+            let (child, keys) = scan_child(source, &hasher, relating, limits, memory, reporter)?;
             children.push(child);
-            child_sizes.push(sizes);
+            child_keys.push(keys);
         }
-        for &first in &referenced {
-            parent.table.reject(first as usize, RejectCode::DuplicateKey);
-            for &other in index.duplicates_of(first) {
-                parent.table.reject(other as usize, RejectCode::DuplicateKey);
-            }
-        }
-        let unreferenced_duplicates = index.duplicate_keys(&referenced);
-        drop(index);
+        let mut relatives: Vec<Relative<'_>> = children
+            .iter_mut()
+            .zip(child_keys)
+            .map(|(child, keys)| Relative {
+                table: &mut child.scanned.table,
+                keys,
+                owners: &mut child.owners,
+            })
+            .collect();
+        let unreferenced_duplicates =
+            relate(&mut parent.table, &keys.exact, &mut relatives, memory.index_bytes)?;
+        drop(relatives);
+        let alike = alike_keys(&keys.exact, &keys.folded, memory.index_bytes)?;
+        drop(keys);
+        let parents = parent.table.records();
+        let child_sizes = children.iter().map(|child| {
+            let table = &child.scanned.table;
+            ChildSizes::count(&child.owners, table, parents, &memory.columns, memory.index_bytes)
+        });
+        let child_sizes = child_sizes.collect::<Result<_, Error>>()?;
         let mut state =
             ImportState { members, parent, children, child_sizes, alike, unreferenced_duplicates };
         if !state.has_fault() {
-            state.reject_groups(settings)?;
-        }
-        state.parent.table.sort_rejects();
-        for child in &mut state.children {
-            child.scanned.table.sort_rejects();
+            state.reject_groups(settings, memory)?;
         }
         Ok(state)
     }
@@ -177,43 +181,76 @@ impl ImportState {
     }
 
     /// Rejects parents that break a limit together with their children, and then all children of rejected parents.
-    fn reject_groups(&mut self, settings: &Settings) -> Result<(), Error> {
-        let limits = &settings.limits;
+    fn reject_groups(&mut self, settings: &Settings, memory: &Memory) -> Result<(), Error> {
+        let parents = self.parent.table.records() as u32;
+        let mut doubtful = Doubtful::default();
+        for first in (0..parents).step_by(PARENTS_AT_ONCE) {
+            let batch = first..first.saturating_add(PARENTS_AT_ONCE as u32).min(parents);
+            let mut broken = Vec::new();
+            let sizes = self.sizes();
+            let mut groups = sizes.groups(batch);
+            while let Some((parent, group)) = groups.next()? {
+                match self.fault_of(&sizes, group, &settings.limits) {
+                    GroupFault::Certain(code) => broken.push((parent as usize, code)),
+                    GroupFault::Doubtful => {
+                        doubtful.parents.insert(parent);
+                        doubtful.records += group.iter().map(|load| load.records).sum::<u64>();
+                    }
+                    GroupFault::None => {}
+                }
+            }
+            let last = first as usize + PARENTS_AT_ONCE >= parents as usize;
+            if last || doubtful.bytes() > memory.index_bytes {
+                let too_large = self.too_large_alone(&std::mem::take(&mut doubtful).parents, settings)?;
+                broken.extend(
+                    too_large.into_iter().map(|parent| (parent as usize, RejectCode::ArchiveTooLarge)),
+                );
+                broken.sort_unstable_by_key(|&(parent, _)| parent);
+            }
+            self.parent.table.reject_all(&mut broken)?;
+        }
+        if self.parent.table.rejected() > 0 {
+            self.reject_children_of_rejects()?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong with a group as a whole.
+    fn fault_of(&self, sizes: &Sizes<'_>, group: &[Load], limits: &Limits) -> GroupFault {
         let max_children = limits.max_children_per_parent.unwrap_or(u32::MAX).min(limits.chunk_records);
-        let mut broken = Vec::new();
-        let mut doubtful = BTreeSet::new();
-        let sizes = self.sizes();
-        for parent in 0..self.parent.table.records() {
-            let Some(group) = sizes.group(parent) else { continue };
-            let mut code = None;
-            let mut bound = 0;
-            for (member, load) in group.enumerate() {
-                bound += self.bound(member, load);
-                if member > 0 && load.records > u64::from(max_children) {
-                    code = code.or(Some(RejectCode::TooManyChildren));
-                } else if load.bytes >= u64::from(u32::MAX) || !sizes.fits(member, load, limits) {
-                    code = code.or(Some(RejectCode::GroupTooLarge));
-                }
-            }
-            match code {
-                Some(code) => broken.push((parent, code)),
-                None if bound > limits.max_archive_bytes => {
-                    doubtful.insert(parent as u32);
-                }
-                None => {}
+        let mut bound = 0;
+        let mut code = None;
+        for (member, &load) in group.iter().enumerate() {
+            bound += self.bound(member, load);
+            if member > 0 && load.records > u64::from(max_children) {
+                code = code.or(Some(RejectCode::TooManyChildren));
+            } else if load.bytes >= u64::from(u32::MAX) || !sizes.fits(member, load, limits) {
+                code = code.or(Some(RejectCode::GroupTooLarge));
             }
         }
-        for parent in self.too_large_alone(&doubtful, settings)? {
-            broken.push((parent as usize, RejectCode::ArchiveTooLarge));
+        match code {
+            Some(code) => GroupFault::Certain(code),
+            None if bound > limits.max_archive_bytes => GroupFault::Doubtful,
+            None => GroupFault::None,
         }
-        for (parent, code) in broken {
-            self.parent.table.reject(parent, code);
-        }
+    }
+
+    fn reject_children_of_rejects(&mut self) -> Result<(), Error> {
+        let table = &self.parent.table;
+        let mut rows = table.rows();
+        let packed = (0..table.records()).map(|parent| Ok(rows.get(parent)?.len_out.is_ok()));
+        let packed = packed.collect::<Result<Vec<bool>, Error>>()?;
+        let mut scratch = Vec::new();
+        let mut rejects = Vec::new();
         for child in &mut self.children {
-            for (record, owner) in child.owners.iter_mut().enumerate() {
-                if *owner != NO_OWNER && self.parent.table.len_out(*owner as usize) == 0 {
-                    child.scanned.table.reject(record, RejectCode::ParentRejected);
+            for page in 0..child.owners.pages() {
+                let start = child.owners.page_start(page);
+                for (place, &owner) in child.owners.page(page, &mut scratch)?.iter().enumerate() {
+                    if owner != NO_OWNER && !packed[owner as usize] {
+                        rejects.push((start + place, RejectCode::ParentRejected));
+                    }
                 }
+                child.scanned.table.reject_all(&mut rejects)?;
             }
         }
         Ok(())
@@ -237,10 +274,14 @@ impl ImportState {
         // The records of every doubtful group, in one pass over each child's owners.
         let mut records: HashMap<u32, Vec<Vec<usize>>> =
             doubtful.iter().map(|&parent| (parent, vec![Vec::new(); self.children.len()])).collect();
+        let mut scratch = Vec::new();
         for (place, child) in self.children.iter().enumerate() {
-            for (record, owner) in child.owners.iter().enumerate() {
-                if let Some(group) = records.get_mut(owner) {
-                    group[place].push(record);
+            for page in 0..child.owners.pages() {
+                let start = child.owners.page_start(page);
+                for (record, owner) in child.owners.page(page, &mut scratch)?.iter().enumerate() {
+                    if let Some(group) = records.get_mut(owner) {
+                        group[place].push(start + record);
+                    }
                 }
             }
         }
@@ -281,93 +322,84 @@ fn rules(source: &Source, limits: &Limits) -> Rules {
     Rules { columns: source.columns(), max_record_bytes }
 }
 
+/// What is wrong with a group.
+enum GroupFault {
+    None,
+    Certain(RejectCode),
+    /// Its archive may pass the limit; only deflate can tell.
+    Doubtful,
+}
+
+/// Groups to be deflated for trial.
+#[derive(Default)]
+struct Doubtful {
+    parents: BTreeSet<u32>,
+    /// Their records, those of the children included.
+    records: u64,
+}
+
+impl Doubtful {
+    /// Memory that the list of their records takes.
+    fn bytes(&self) -> u64 {
+        8 * self.records + 128 * self.parents.len() as u64
+    }
+}
+
+/// Parents whose groups are looked at before rejects are noted down.
+const PARENTS_AT_ONCE: usize = 64 << 10;
+
 fn scan_parent(
     source: Source,
     hasher: &KeyHasher,
     has_children: bool,
     limits: &Limits,
+    memory: &Memory,
     reporter: &dyn Reporter,
-) -> Result<(Scanned, Vec<ParentKey>), Error> {
-    let mut table = Table::new(&source);
-    let mut keys = Vec::new();
+) -> Result<(Scanned, ParentKeys), Error> {
+    let mut table = Table::new(&source, &memory.columns);
+    let mut exact = Column::new(&memory.columns);
+    let mut folded = Column::new(&memory.columns);
     let keyer = ParentKeyer(has_children.then_some(hasher));
     let mut sink = |record: &Record<ParentKey>| {
-        table.push(record, record.reject);
+        table.push(record);
         if has_children {
-            keys.push(record.key);
+            exact.push(record.key.exact);
+            folded.push(record.key.folded);
         }
     };
     let summary = scan(&source, rules(&source, limits), &keyer, &mut sink, reporter)?;
-    check_number(&source, &table)?;
-    Ok((Scanned { source, table, summary }, keys))
+    table.finish(&source)?;
+    exact.finish()?;
+    folded.finish()?;
+    Ok((Scanned { source, table, summary }, ParentKeys { exact, folded }))
 }
 
+/// Scans a child; with the column of the keys that are to be related.
 fn scan_child(
     source: Source,
-    parent: &Scanned,
     hasher: &KeyHasher,
-    index: &ParentIndex,
-    referenced: &mut BTreeSet<u32>,
+    relating: bool,
     limits: &Limits,
+    memory: &Memory,
     reporter: &dyn Reporter,
-) -> Result<(ChildState, ChildSizes), Error> {
-    let parents = parent.table.records();
-    // Without all the parents, nothing can be said of the children's relations.
-    let relating = parent.summary.fault.is_none();
-    let mut table = Table::new(&source);
-    let mut owners = Vec::new();
-    let mut sizes = ChildSizes { records: vec![0; parents], bytes: vec![0; parents] };
-    let keyer = ChildKeyer { hasher, index };
-    let mut sink = |record: &Record<ChildKey>| {
-        let (owner, reject) = match (record.reject, record.key.parent) {
-            (Some(code), _) => (NO_OWNER, Some(code)),
-            (None, _) if !relating => (NO_OWNER, None),
-            (None, ParentRef::Blank) => (NO_OWNER, Some(RejectCode::BlankParentKey)),
-            (None, ParentRef::None) => (NO_OWNER, Some(RejectCode::Orphan)),
-            (None, ParentRef::Several(first)) => {
-                referenced.insert(first);
-                (NO_OWNER, Some(RejectCode::AmbiguousParent))
-            }
-            (None, ParentRef::One(parent)) => (parent, None),
-        };
-        if owner != NO_OWNER {
-            let parent = owner as usize;
-            sizes.records[parent] += 1;
-            sizes.bytes[parent] = sizes.bytes[parent].saturating_add(record.len_out);
+) -> Result<(ChildState, Column<KeyHash>), Error> {
+    let mut table = Table::new(&source, &memory.columns);
+    let mut keys = Column::new(&memory.columns);
+    let mut owners = Column::new(&memory.columns);
+    let mut sink = |record: &Record<KeyHash>| {
+        let mut record = *record;
+        if record.reject.is_some() || !relating {
+            record.key = NO_KEY;
+        } else if record.key == NO_KEY {
+            record.reject = Some(RejectCode::BlankParentKey);
         }
-        table.push(record, reject);
-        owners.push(owner);
+        table.push(&record);
+        keys.push(record.key);
+        owners.push(NO_OWNER);
     };
-    let summary = scan(&source, rules(&source, limits), &keyer, &mut sink, reporter)?;
-    check_number(&source, &table)?;
-    Ok((ChildState { scanned: Scanned { source, table, summary }, owners }, sizes))
-}
-
-fn check_number(source: &Source, table: &Table) -> Result<(), Error> {
-    if table.records() <= MAX_RECORDS {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::TooManyRecords { max: MAX_RECORDS as u64 }, source.path()))
-}
-
-/// Keys that differ, but not after trimming and case folding: how many parents bear one, and two of them.
-fn alike_keys(keys: &[ParentKey]) -> Option<(usize, [u32; 2])> {
-    let mut folded: Vec<u64> = keys.iter().map(|key| key.folded).filter(|&folded| folded != 0).collect();
-    folded.sort_unstable();
-    let shared: std::collections::HashSet<u64> =
-        folded.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-    if shared.is_empty() {
-        return None;
-    }
-    let mut first_of: HashMap<u64, u32> = HashMap::new();
-    let mut alike = 0;
-    let mut pair = None;
-    for (index, key) in keys.iter().enumerate().filter(|(_, key)| shared.contains(&key.folded)) {
-        let first = *first_of.entry(key.folded).or_insert(index as u32);
-        if keys[first as usize].exact != key.exact {
-            alike += 1;
-            pair = pair.or(Some([first, index as u32]));
-        }
-    }
-    pair.map(|pair| (alike, pair))
+    let summary = scan(&source, rules(&source, limits), &ChildKeyer(hasher), &mut sink, reporter)?;
+    table.finish(&source)?;
+    keys.finish()?;
+    owners.finish()?;
+    Ok((ChildState { scanned: Scanned { source, table, summary }, owners }, keys))
 }

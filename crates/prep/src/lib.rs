@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod column;
 mod cut;
 mod dialect;
 mod entry;
@@ -22,6 +23,7 @@ mod relate;
 mod reporter;
 mod route;
 mod scan;
+mod sizes;
 mod source;
 mod spool;
 mod table;

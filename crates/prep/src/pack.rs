@@ -147,7 +147,7 @@ fn archive_drafts(
     let bytes = archive::build(named, settings.level)
         .map_err(|error| Error::new(ErrorKind::Archive(error), import.parent.source.path()))?;
     if bytes.len() as u64 > settings.limits.max_archive_bytes
-        && let Some(parts) = import.sizes().cut(chunk)
+        && let Some(parts) = import.sizes().cut(chunk)?
     {
         let divided = divide(import, &drafts, &parts)?;
         drop((drafts, bytes));

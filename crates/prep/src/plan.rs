@@ -1,12 +1,13 @@
 //! Where every chunk begins and ends. Pure: the same counts and limits give the same plan.
 
 use std::fmt::{self, Write as _};
-use std::ops::{Add, Range};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::job::{ChildKind, Limits, Role};
-use crate::table::Table;
+use crate::sizes::{Load, Sizes};
 
 /// The identity of a chunk: its number in the plan, and for the parts of a chunk that was cut, one letter a cut.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,15 +76,18 @@ impl ChunkPlan {
     /// Plans all imports of a run: chunks are closed before the parent that would pass any limit.
     ///
     /// Every parent's group must fit in a chunk of its own; those that do not are rejects by now.
-    pub(crate) fn new(imports: &[Sizes<'_>], limits: &Limits) -> ChunkPlan {
+    ///
+    /// # Errors
+    /// `Spill` if the sizes cannot be read.
+    pub(crate) fn new(imports: &[Sizes<'_>], limits: &Limits) -> Result<ChunkPlan, Error> {
         let mut chunks = Vec::new();
         for (import, sizes) in imports.iter().enumerate() {
-            for parents in sizes.runs(limits) {
+            for parents in sizes.runs(limits)? {
                 let seq = chunks.len() as u32 + 1;
-                chunks.push(sizes.chunk(import, ChunkId { seq, cuts: String::new() }, parents));
+                chunks.push(sizes.chunk(import, ChunkId { seq, cuts: String::new() }, parents)?);
             }
         }
-        ChunkPlan { chunks }
+        Ok(ChunkPlan { chunks })
     }
 
     /// The chunks, by `seq`.
@@ -122,93 +126,39 @@ pub(crate) struct Member {
     pub(crate) header_bytes: u64,
 }
 
-/// How many children of one module every parent has, and their bytes as written.
-#[derive(Debug, Default)]
-pub(crate) struct ChildSizes {
-    pub(crate) records: Vec<u32>,
-    /// Saturates.
-    pub(crate) bytes: Vec<u32>,
-}
-
-/// The sizes of every group (a parent with its children) of an import.
-#[derive(Debug)]
-pub(crate) struct Sizes<'a> {
-    /// The parent, then the children.
-    pub(crate) members: &'a [Member],
-    /// Bytes of every parent as written; 0 for one that is not packed.
-    pub(crate) parents: &'a Table,
-    /// In the order of `members[1..]`.
-    pub(crate) children: &'a [ChildSizes],
-}
-
-/// Records and bytes of one member in some run of parents, header excluded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Load {
-    pub(crate) records: u64,
-    pub(crate) bytes: u64,
-}
-
-impl Add for Load {
-    type Output = Load;
-
-    fn add(self, more: Load) -> Load {
-        Load { records: self.records + more.records, bytes: self.bytes + more.bytes }
-    }
-}
-
 impl Sizes<'_> {
-    /// What a parent's group brings to each entry; `None` if the parent is not packed.
-    pub(crate) fn group(&self, parent: usize) -> Option<impl Iterator<Item = Load>> {
-        let bytes = u64::from(self.parents.len_out(parent));
-        let children = self.children.iter().map(move |sizes| Load {
-            records: u64::from(sizes.records[parent]),
-            bytes: u64::from(sizes.bytes[parent]),
-        });
-        (bytes > 0).then(|| std::iter::once(Load { records: 1, bytes }).chain(children))
-    }
-
-    /// Whether an entry of a member with this load is within the limits.
-    pub(crate) fn fits(&self, member: usize, load: Load, limits: &Limits) -> bool {
-        load.records <= u64::from(limits.chunk_records)
-            && limits.max_csv_bytes.is_none_or(|max| self.members[member].header_bytes + load.bytes <= max)
-    }
-
-    fn runs(&self, limits: &Limits) -> Vec<Range<u32>> {
+    fn runs(&self, limits: &Limits) -> Result<Vec<Range<u32>>, Error> {
         let mut runs: Vec<Range<u32>> = Vec::new();
         let mut loads = vec![Load::default(); self.members.len()];
-        let mut group = loads.clone();
-        for parent in 0..self.parents.records() {
-            let Some(sizes) = self.group(parent) else { continue };
-            for (load, size) in group.iter_mut().zip(sizes) {
-                *load = size;
-            }
+        let mut groups = self.groups(0..self.parents.records() as u32);
+        while let Some((parent, group)) = groups.next()? {
             let fits = loads
                 .iter()
-                .zip(&group)
+                .zip(group)
                 .enumerate()
                 .all(|(member, (&load, &more))| self.fits(member, load + more, limits));
-            let parent = parent as u32;
             match runs.last_mut() {
                 Some(run) if fits => {
                     run.end = parent + 1;
-                    for (load, &more) in loads.iter_mut().zip(&group) {
+                    for (load, &more) in loads.iter_mut().zip(group) {
                         *load = *load + more;
                     }
                 }
                 _ => {
                     runs.push(parent..parent + 1);
-                    loads.clone_from(&group);
+                    loads.copy_from_slice(group);
                 }
             }
         }
-        runs
+        Ok(runs)
     }
 
     /// The chunk of a run of parents of which the first and the last are packed.
-    fn chunk(&self, import: usize, id: ChunkId, parents: Range<u32>) -> Chunk {
+    fn chunk(&self, import: usize, id: ChunkId, parents: Range<u32>) -> Result<Chunk, Error> {
         let mut loads = vec![Load::default(); self.members.len()];
-        for group in parents.clone().filter_map(|parent| self.group(parent as usize)) {
-            for (load, more) in loads.iter_mut().zip(group) {
+        let mut groups = self.groups(parents.clone());
+        while let Some((_, group)) = groups.next()? {
+            for (load, &more) in loads.iter_mut().zip(group) {
                 *load = *load + more;
             }
         }
@@ -231,21 +181,21 @@ impl Sizes<'_> {
                 last_record: (member.role == Role::Parent).then(|| u64::from(parents.end)),
             })
             .collect();
-        Chunk { name: format!("{}-{id}.zip", self.members[0].module), id, import, parents, entries }
+        Ok(Chunk { name: format!("{}-{id}.zip", self.members[0].module), id, import, parents, entries })
     }
 
     /// The two parts of a chunk; `None` if it has but one parent.
-    pub(crate) fn cut(&self, chunk: &Chunk) -> Option<[Chunk; 2]> {
-        let packed: Vec<(u32, u64)> = chunk
-            .parents
-            .clone()
-            .filter_map(|parent| {
-                let bytes = self.group(parent as usize)?.map(|load| load.bytes).sum();
-                Some((parent, bytes))
-            })
-            .collect();
+    ///
+    /// # Errors
+    /// `Spill`.
+    pub(crate) fn cut(&self, chunk: &Chunk) -> Result<Option<[Chunk; 2]>, Error> {
+        let mut packed: Vec<(u32, u64)> = Vec::new();
+        let mut groups = self.groups(chunk.parents.clone());
+        while let Some((parent, group)) = groups.next()? {
+            packed.push((parent, group.iter().map(|load| load.bytes).sum()));
+        }
         if packed.len() < 2 {
-            return None;
+            return Ok(None);
         }
         let total: u64 = packed.iter().map(|(_, bytes)| bytes).sum();
         let mut reached = 0;
@@ -261,9 +211,9 @@ impl Sizes<'_> {
             let cuts = format!("{}{letter}", chunk.id.cuts);
             self.chunk(chunk.import, ChunkId { seq: chunk.id.seq, cuts }, parents)
         };
-        Some([
-            part('a', chunk.parents.start..packed[first_of_b - 1].0 + 1),
-            part('b', packed[first_of_b].0..chunk.parents.end),
-        ])
+        Ok(Some([
+            part('a', chunk.parents.start..packed[first_of_b - 1].0 + 1)?,
+            part('b', packed[first_of_b].0..chunk.parents.end)?,
+        ]))
     }
 }

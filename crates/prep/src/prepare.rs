@@ -8,15 +8,17 @@ use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::column::Budget;
 use crate::entry::key_of;
-use crate::error::{Error, ErrorKind};
-use crate::import::{ImportState, MANY_CHILDREN};
+use crate::error::{Error, ErrorKind, Position};
+use crate::import::{ImportState, Memory};
 use crate::job::{ChildKind, Job, RejectPolicy, Role, Settings};
 use crate::plan::{Chunk, ChunkPlan, Member};
 use crate::reader::{Scanned, content};
 use crate::record::Fields;
 use crate::reject::{Fault, Reject, RejectCode};
 use crate::reporter::Reporter;
+use crate::sizes::MANY_CHILDREN;
 use crate::source::Source;
 use crate::table::line_at;
 
@@ -106,9 +108,7 @@ impl Prepared {
     pub fn reject_counts(&self) -> Vec<(usize, RejectCode, u64)> {
         let mut counts = BTreeMap::new();
         for (input, (_, scanned)) in self.scanned().enumerate() {
-            for &(_, code) in scanned.table.rejects() {
-                *counts.entry((input, code)).or_insert(0) += 1;
-            }
+            counts.extend(scanned.table.reject_counts().map(|(code, count)| ((input, code), count)));
         }
         counts.into_iter().map(|((input, code), count)| (input, code, count)).collect()
     }
@@ -119,14 +119,22 @@ impl Prepared {
     /// Those of reading: the records are read again.
     pub fn first_rejects(&self, input: usize, code: RejectCode, limit: usize) -> Result<Vec<Reject>, Error> {
         let (member, scanned) = self.input(input);
-        let rejects = scanned.table.rejects().iter().filter(|&&(_, other)| other == code);
-        rejects
-            .take(limit)
-            .map(|&(record, code)| Ok(self.reject(member, scanned, record as usize, code)?.0))
-            .collect()
+        let mut rows = scanned.table.rows();
+        let mut first = Vec::new();
+        for record in 0..scanned.table.records() {
+            if first.len() == limit {
+                break;
+            }
+            if rows.get(record)?.len_out == Err(code) {
+                let (position, raw) = scanned.table.read(&scanned.source, &scanned.summary, record)?;
+                first.push(self.reject(member, scanned, position, &raw, code));
+            }
+        }
+        Ok(first)
     }
 
-    /// Calls `sink` with every reject of an input and the record's original bytes, in file order.
+    /// Calls `sink` with every reject of an input and the record's original bytes, in file order. One sequential pass
+    /// over the input.
     ///
     /// # Errors
     /// Outside those of reading, inside the sink's.
@@ -136,13 +144,16 @@ impl Prepared {
         sink: &mut dyn FnMut(&Reject, &[u8]) -> io::Result<()>,
     ) -> Result<io::Result<()>, Error> {
         let (member, scanned) = self.input(input);
-        for &(record, code) in scanned.table.rejects() {
-            let (reject, raw) = self.reject(member, scanned, record as usize, code)?;
-            if let Err(error) = sink(&reject, &raw) {
-                return Ok(Err(error));
+        let mut written = Ok(());
+        scanned.walk(0..scanned.table.records(), |reject| reject.is_some(), &mut |record| {
+            if let (Ok(()), Err(code)) = (&written, record.len_out) {
+                let position =
+                    Position { byte: record.byte, line: record.first_line, record: record.index as u64 + 1 };
+                written = sink(&self.reject(member, scanned, position, record.raw, code), record.raw);
             }
-        }
-        Ok(Ok(()))
+            Ok(())
+        })?;
+        Ok(written)
     }
 
     /// The original bytes of an input's header line, its line end included, without a byte order mark.
@@ -169,8 +180,11 @@ impl Prepared {
 
     /// The two parts of a chunk, cut after the parent where half of its uncompressed bytes is first reached, at
     /// least one parent on each side; `None` if it has but one parent. The same on every run.
-    pub fn cut(&self, chunk: &Chunk) -> Option<[Chunk; 2]> {
-        self.imports.get(chunk.import)?.sizes().cut(chunk)
+    ///
+    /// # Errors
+    /// `Spill` if what was spilled cannot be read back.
+    pub fn cut(&self, chunk: &Chunk) -> Result<Option<[Chunk; 2]>, Error> {
+        self.imports.get(chunk.import).map_or(Ok(None), |import| import.sizes().cut(chunk))
     }
 
     fn scanned(&self) -> impl Iterator<Item = (&Member, &Scanned)> {
@@ -181,21 +195,19 @@ impl Prepared {
         self.scanned().nth(input).expect("invariant: inputs are numbered as they are reported")
     }
 
-    /// A reject with its original bytes.
+    /// A reject, from the record's original bytes.
     fn reject(
         &self,
         member: &Member,
         scanned: &Scanned,
-        record: usize,
+        position: Position,
+        raw: &[u8],
         code: RejectCode,
-    ) -> Result<(Reject, Vec<u8>), Error> {
-        let (position, raw) = scanned.table.read(&scanned.source, &scanned.summary, record)?;
+    ) -> Reject {
         let delimiter = scanned.source.shape.delimiter;
-        let key = member.key_index.and_then(|column| key_of(content(&raw), delimiter, column));
-        let message = self.message(member, scanned, &raw, code);
-        let reject =
-            Reject { input: member.input, position, len_bytes: raw.len() as u64, key, code, message };
-        Ok((reject, raw))
+        let key = member.key_index.and_then(|column| key_of(content(raw), delimiter, column));
+        let message = self.message(member, scanned, raw, code);
+        Reject { input: member.input, position, len_bytes: raw.len() as u64, key, code, message }
     }
 
     /// The particulars of a reject.
@@ -241,8 +253,8 @@ impl Prepared {
 
 /// Opens, checks, scans, relates and plans all inputs of a job.
 ///
-/// Cost: one pass over every input, on all threads of the settings; memory for some 25 bytes a parent, 12 a child
-/// and 8 a parent and child module.
+/// Cost: one pass over every input, on all threads of the settings. Some 32 bytes a parent, 28 a child and 8 a parent
+/// and child module are kept, in memory as far as the settings' budget goes, else in temporary files.
 ///
 /// # Errors
 /// Every problem that keeps a file from being scanned at all (missing, unreadable, header faults), of all inputs;
@@ -255,11 +267,18 @@ pub fn prepare(job: &Job, reporter: &dyn Reporter) -> Result<Prepared, Vec<Error
         .thread_name(|i| format!("prep-{i}"))
         .build()
         .map_err(|error| vec![Error::new(ErrorKind::Threads(error), "")])?;
+    // Of the memory a sixth is for what is kept of the records, a third for the index while inputs are related and
+    // for routed children afterwards, a sixth for archives being built; the rest is the caller's, for archives that
+    // wait to be sent.
+    let memory = Memory {
+        columns: Budget::new(settings.memory_bytes / 6, &settings.spill_dir),
+        index_bytes: settings.memory_bytes / 3,
+    };
     let mut imports = Vec::new();
     let mut inputs = 0;
     for (import, sources) in job.imports.iter().zip(opened) {
         let count = sources.len();
-        let state = pool.install(|| ImportState::scan(import, sources, inputs, settings, reporter));
+        let state = pool.install(|| ImportState::scan(import, sources, inputs, settings, &memory, reporter));
         imports.push(state.map_err(|error| vec![error])?);
         inputs += count;
     }
@@ -275,7 +294,7 @@ pub fn prepare(job: &Job, reporter: &dyn Reporter) -> Result<Prepared, Vec<Error
     prepared.report().map_err(|error| vec![error])?;
     if prepared.faults.is_empty() {
         let sizes: Vec<_> = prepared.imports.iter().map(ImportState::sizes).collect();
-        prepared.plan = ChunkPlan::new(&sizes, &settings.limits);
+        prepared.plan = ChunkPlan::new(&sizes, &settings.limits).map_err(|error| vec![error])?;
     }
     Ok(prepared)
 }
@@ -346,11 +365,7 @@ impl Prepared {
                     let line = line_at(&scanned.source, &scanned.summary, begin)?;
                     faults.push(Fault {
                         input: member.input,
-                        position: crate::error::Position {
-                            byte: begin,
-                            line,
-                            record: raw.records_before + 1,
-                        },
+                        position: Position { byte: begin, line, record: raw.records_before + 1 },
                         code: raw.code,
                         noticed_line: line_at(&scanned.source, &scanned.summary, raw.noticed)?,
                     });
@@ -374,8 +389,8 @@ fn report_input(
 ) -> InputReport {
     let Scanned { source, table, summary } = scanned;
     let records = table.records() as u64;
-    let rejected = table.rejects().len() as u64;
-    let counts = place.checked_sub(1).map_or(&[][..], |child| &import.child_sizes[child].records);
+    let rejected = table.rejected();
+    let sizes = place.checked_sub(1).map(|child| &import.child_sizes[child]);
     let mut digests = Xxh3Default::new();
     for digest in &summary.block_digests {
         digests.update(&digest.to_be_bytes());
@@ -397,8 +412,8 @@ fn report_input(
         rejected,
         blank_lines: source.header.blank_lines + summary.blank_lines,
         widest_record_bytes: u64::from(table.widest),
-        max_children: u64::from(counts.iter().copied().max().unwrap_or(0)),
-        parents_above_200: counts.iter().filter(|&&count| count > MANY_CHILDREN).count() as u64,
+        max_children: sizes.map_or(0, |sizes| sizes.max.into()),
+        parents_above_200: sizes.map_or(0, |sizes| sizes.parents_above),
     }
 }
 

@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::{Error, ErrorKind};
 use crate::record::write_normalized;
+use crate::reject::RejectCode;
 use crate::scan::{BLOCK_BYTES, Summary, line_ends};
 use crate::source::Source;
 use crate::table::Table;
@@ -23,14 +24,17 @@ pub(crate) struct Scanned {
 pub(crate) struct Reread<'a> {
     /// Zero-based.
     pub(crate) index: usize,
+    /// Zero-based offset of its first byte in the file.
+    pub(crate) byte: u64,
     /// Without the blank lines before it.
-    raw: &'a [u8],
+    pub(crate) raw: &'a [u8],
     /// One-based line of its first byte.
     pub(crate) first_line: u64,
     /// One-based line of its last byte.
     pub(crate) last_line: u64,
     rewritten: bool,
-    len_out: usize,
+    /// Bytes as written; its code if it is a reject.
+    pub(crate) len_out: Result<u32, RejectCode>,
     delimiter: u8,
 }
 
@@ -42,7 +46,7 @@ impl Reread<'_> {
             write_normalized(content(self.raw), self.delimiter, out);
         } else {
             // Content that already stands as it is written; its line end may be another.
-            out.extend_from_slice(&self.raw[..self.len_out - 1]);
+            out.extend_from_slice(content(self.raw));
             out.push(b'\n');
         }
     }
@@ -64,7 +68,21 @@ impl Scanned {
         indexes: Range<usize>,
         sink: &mut dyn FnMut(Reread<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let bytes = self.table.byte_range(indexes.clone());
+        self.walk(indexes, |reject| reject.is_none(), sink)
+    }
+
+    /// The same for the records that are `wanted`, who are told by their code if they are rejects.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn walk(
+        &self,
+        indexes: Range<usize>,
+        wanted: impl Fn(Option<RejectCode>) -> bool,
+        sink: &mut dyn FnMut(Reread<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let bytes = self.table.byte_range(indexes.clone())?;
+        let mut rows = self.table.rows();
         let mut buf: Vec<u8> = Vec::new();
         let mut index = indexes.start;
         let mut line = 0;
@@ -72,6 +90,7 @@ impl Scanned {
             let offset = block * BLOCK_BYTES as u64;
             let len = self.source.len().saturating_sub(offset).min(BLOCK_BYTES as u64) as usize;
             let carried = buf.len();
+            let begin = offset - carried as u64;
             buf.resize(carried + len, 0);
             self.source.read_exact_at(&mut buf[carried..], offset)?;
             if self.summary.block_digests.get(block as usize) != Some(&xxh3_128(&buf[carried..])) {
@@ -83,24 +102,25 @@ impl Scanned {
                 line = 1 + self.summary.lines_before[block as usize] + line_ends(&buf[..position]);
             }
             while index < indexes.end {
-                let (len_raw, rewritten) = self.table.len_raw(index);
-                let Some(raw) = buf.get(position..position + len_raw) else { break };
-                position += len_raw;
-                let line_after = line + line_ends(raw);
-                let len_out = self.table.len_out(index) as usize;
-                if len_out > 0 {
-                    let blank = if rewritten { blank_prefix(raw) } else { 0 };
-                    let ended = usize::from(matches!(raw.last(), Some(b'\n' | b'\r')));
+                let row = rows.get(index)?;
+                let Some(raw) = buf.get(position..position + row.len_raw) else { break };
+                let ended = u64::from(matches!(raw.last(), Some(b'\n' | b'\r')));
+                // Nearly all records are one line and need no look.
+                let line_after = line + if row.one_line { ended } else { line_ends(raw) };
+                if wanted(row.len_out.err()) {
+                    let blank = if row.rewritten { blank_prefix(raw) } else { 0 };
                     sink(Reread {
                         index,
+                        byte: begin + (position + blank) as u64,
                         raw: &raw[blank..],
                         first_line: line + line_ends(&raw[..blank]),
-                        last_line: line_after - ended as u64,
-                        rewritten,
-                        len_out,
+                        last_line: line_after - ended,
+                        rewritten: row.rewritten,
+                        len_out: row.len_out,
                         delimiter: self.source.shape.delimiter,
                     })?;
                 }
+                position += row.len_raw;
                 line = line_after;
                 index += 1;
             }

@@ -39,7 +39,7 @@ pub enum RejectCode {
 }
 
 impl RejectCode {
-    /// All codes, in the order in which reports list them.
+    /// All codes, in the order in which reports list them, which is that of their discriminants.
     pub const ALL: [RejectCode; 13] = [
         RejectCode::WrongFieldCount,
         RejectCode::InvalidUtf8,
@@ -173,5 +173,17 @@ impl fmt::Display for FaultCode {
                 "this record spans lines inside quotes and is larger than an entry may be: a quote too many swallows what follows"
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_stands_at_its_discriminant_among_all_codes() {
+        for (place, code) in RejectCode::ALL.into_iter().enumerate() {
+            assert_eq!(code as usize, place);
+        }
     }
 }

@@ -1,35 +1,45 @@
-//! Which parent a child belongs to: an index of the parents' keys, equal byte for byte or not at all.
+//! Which parent a child belongs to: keys are equal byte for byte or not at all.
 //!
 //! Keys are held as 128-bit SipHash-1-3 under a key drawn anew for every run. Two different keys of ten million
 //! collide with a probability of about 10⁻²⁵; and since nobody who writes the file knows the run's key, no file can
 //! be crafted to collide or to slow the table down. The hash decides only equality, so that results are the same on
 //! every run.
+//!
+//! The index of the parents' keys is the one thing here that is not read in order, so it must be in memory. Where
+//! it would not fit, the keys are divided by their hashes into parts that do, and each part is indexed and looked up
+//! on its own, in one sequential pass over the hashes of parents and children. The result is the same.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::num::NonZeroU128;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use rayon::prelude::*;
 use siphasher::sip128::SipHasher13;
 
+use crate::column::Column;
+use crate::error::Error;
 use crate::record::value;
+use crate::reject::RejectCode;
+use crate::table::Table;
 
-/// The hash of a key; blank keys have none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KeyHash(NonZeroU128);
+/// The hash of a key. [`NO_KEY`] stands for a blank one, and in a column for any that is not to be related.
+pub(crate) type KeyHash = u128;
 
-impl KeyHash {
-    fn new(hash: u128) -> KeyHash {
-        // Zero stands for no key, so that an optional hash takes 16 bytes; it shares its fate with the highest.
-        KeyHash(NonZeroU128::new(hash).unwrap_or(NonZeroU128::MAX))
-    }
+/// No key.
+pub(crate) const NO_KEY: KeyHash = 0;
 
-    /// Bits for the table's buckets.
-    fn bits(self) -> u64 {
-        self.0.get() as u64
-    }
-}
+/// The owner of a child that has none.
+pub(crate) const NO_OWNER: u32 = u32::MAX;
+
+/// Memory that the index takes for a parent: its hash, its number, its place in the table, two bits.
+const BYTES_PER_PARENT: u64 = 32;
+
+/// No part is smaller, however small the budget.
+const LEAST_PARENTS_PER_PART: u64 = 16;
+
+/// Pages of children that are looked up in parallel before their owners are written down.
+const PAGES_AT_ONCE: usize = 64;
 
 /// Hashes keys, the same way for all inputs of one import.
 #[derive(Debug)]
@@ -43,128 +53,294 @@ impl KeyHasher {
         KeyHasher(SipHasher13::new_with_keys(draw(), draw()))
     }
 
-    /// The hash of a key field as it stands in the file; `None` if it is blank.
+    /// The hash of a key field as it stands in the file; [`NO_KEY`] if it is blank.
     #[inline]
-    pub(crate) fn hash(&self, field: &[u8]) -> Option<KeyHash> {
+    pub(crate) fn hash(&self, field: &[u8]) -> KeyHash {
         let value = value(field);
-        (!value.is_empty()).then(|| KeyHash::new(self.0.hash(&value).as_u128()))
+        // A hash that is zero by chance shares its fate with one.
+        if value.is_empty() { NO_KEY } else { self.0.hash(&value).as_u128().max(1) }
     }
 
-    /// The hash of a key after trimming and case folding: 64 bits, for a warning needs no certainty.
-    pub(crate) fn hash_folded(&self, field: &[u8]) -> Option<u64> {
+    /// The hash of a key after trimming and case folding, 0 if it is blank: 64 bits, for a warning needs no certainty.
+    pub(crate) fn hash_folded(&self, field: &[u8]) -> u64 {
         let value = value(field);
         let text = String::from_utf8_lossy(&value);
         let folded = match text.trim() {
             plain if plain.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) => Cow::Borrowed(plain),
             other => Cow::Owned(other.to_lowercase()),
         };
-        (!folded.is_empty()).then(|| self.0.hash(folded.as_bytes()).as_u64().0.max(1))
+        if folded.is_empty() { 0 } else { self.0.hash(folded.as_bytes()).as_u64().0.max(1) }
     }
+}
+
+/// One of the parts into which hashes are divided.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    number: u64,
+    of: u64,
+}
+
+impl Part {
+    /// As many parts as it takes for `count` things of `bytes_each` to stay within `bytes`, part by part.
+    pub(crate) fn all(count: usize, bytes_each: u64, bytes: u64) -> impl Iterator<Item = Part> {
+        let per_part = (bytes / bytes_each).max(LEAST_PARENTS_PER_PART);
+        let of = (count as u64).div_ceil(per_part).max(1);
+        (0..of).map(move |number| Part { number, of })
+    }
+
+    /// Whether a hash is of this part. Every one is of just one.
+    #[inline]
+    pub(crate) fn holds(self, hash: u64) -> bool {
+        self.of == 1 || ((u128::from(hash) * u128::from(self.of)) >> 64) as u64 == self.number
+    }
+}
+
+/// The higher bits of a key's hash choose its part, the lower ones its place in the table.
+fn part_bits(key: KeyHash) -> u64 {
+    (key >> 64) as u64
+}
+
+/// A child that is to be related.
+#[derive(Debug)]
+pub(crate) struct Relative<'a> {
+    pub(crate) table: &'a mut Table,
+    /// The hashes of its records' parent keys.
+    pub(crate) keys: Column<KeyHash>,
+    /// For every record its parent's index; [`NO_OWNER`], as all are at first, for one that has none.
+    pub(crate) owners: &'a mut Column<u32>,
+}
+
+/// Finds the owners of all children's records, with an index of at most `bytes`. Records without a parent, or with
+/// several, become rejects, and so do the several parents.
+///
+/// Returns how many keys several parents bear without a child that refers to them, and the first such parent.
+///
+/// # Errors
+/// `Spill`.
+pub(crate) fn relate(
+    parents: &mut Table,
+    keys: &Column<KeyHash>,
+    children: &mut [Relative<'_>],
+    bytes: u64,
+) -> Result<Option<(u64, u32)>, Error> {
+    let mut unreferenced: Option<(u64, u32)> = None;
+    for part in Part::all(keys.len(), BYTES_PER_PARENT, bytes) {
+        let mut index = ParentIndex::new(keys, part)?;
+        for child in children.iter_mut() {
+            index.find_owners(child)?;
+        }
+        if let Some((count, first)) = index.finish(parents)? {
+            let before = unreferenced.unwrap_or((0, u32::MAX));
+            unreferenced = Some((before.0 + count, before.1.min(first)));
+        }
+    }
+    Ok(unreferenced)
 }
 
 /// Whom a child belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ParentRef {
+enum Found {
     /// The parent with this record index.
     One(u32),
-    /// Several parents bear the key; this is the first of them.
+    /// Several parents bear the key; this is the first one's place in the index.
     Several(u32),
     /// No parent bears the key.
-    None,
-    /// The child's parent key is blank, or its record has no such field.
-    Blank,
+    Nobody,
+    /// There is no key, or it is of another part.
+    NotHere,
 }
 
-/// The parents of an import by their keys.
+/// The parents of one part by their keys.
 #[derive(Debug)]
-pub(crate) struct ParentIndex {
-    keys: Vec<Option<KeyHash>>,
+struct ParentIndex {
+    part: Part,
+    keys: Vec<KeyHash>,
+    /// Their record indexes, ascending.
+    records: Vec<u32>,
+    /// Places in `keys`: of every key the first that bears it.
     table: HashTable<u32>,
-    /// Parents with a key that an earlier one bears, by that earlier one.
-    duplicates: HashMap<u32, Vec<u32>>,
+    /// By place: others bear its key too, and whether a child refers to it. True for first ones only.
+    shared: Vec<bool>,
+    referenced: Vec<bool>,
 }
 
 impl ParentIndex {
-    /// Indexes the parents' keys, by record index.
-    pub(crate) fn new(keys: Vec<Option<KeyHash>>) -> ParentIndex {
-        let mut table = HashTable::with_capacity(keys.len());
-        let mut duplicates: HashMap<u32, Vec<u32>> = HashMap::new();
-        for (index, key) in keys.iter().enumerate() {
-            let Some(key) = key else { continue };
-            let entry = table.entry(
-                key.bits(),
-                |&other: &u32| keys[other as usize] == Some(*key),
-                |&other| keys[other as usize].map_or(0, KeyHash::bits),
-            );
-            match entry {
-                hashbrown::hash_table::Entry::Occupied(first) => {
-                    duplicates.entry(*first.get()).or_default().push(index as u32);
-                }
-                hashbrown::hash_table::Entry::Vacant(place) => {
-                    place.insert(index as u32);
+    fn new(all: &Column<KeyHash>, part: Part) -> Result<ParentIndex, Error> {
+        let expected = all.len() / part.of as usize;
+        let mut keys = Vec::with_capacity(expected);
+        let mut records = Vec::with_capacity(expected);
+        let mut scratch = Vec::new();
+        for page in 0..all.pages() {
+            let start = all.page_start(page);
+            for (place, &key) in all.page(page, &mut scratch)?.iter().enumerate() {
+                if key != NO_KEY && part.holds(part_bits(key)) {
+                    keys.push(key);
+                    records.push((start + place) as u32);
                 }
             }
         }
-        ParentIndex { keys, table, duplicates }
+        let mut table = HashTable::with_capacity(keys.len());
+        let mut shared = vec![false; keys.len()];
+        for (place, &key) in keys.iter().enumerate() {
+            let of = |&other: &u32| keys[other as usize];
+            match table.entry(key as u64, |other| of(other) == key, |other| of(other) as u64) {
+                Entry::Occupied(first) => shared[*first.get() as usize] = true,
+                Entry::Vacant(free) => {
+                    free.insert(place as u32);
+                }
+            }
+        }
+        let referenced = vec![false; keys.len()];
+        Ok(ParentIndex { part, keys, records, table, shared, referenced })
     }
 
-    /// The parent that bears a key.
+    /// The place of the first parent that bears a key.
     #[inline]
-    pub(crate) fn find(&self, key: Option<KeyHash>) -> ParentRef {
-        let Some(key) = key else { return ParentRef::Blank };
-        let found = self.table.find(key.bits(), |&index| self.keys[index as usize] == Some(key));
-        match found {
-            None => ParentRef::None,
-            Some(&index) if self.duplicates.is_empty() => ParentRef::One(index),
-            Some(&index) if self.duplicates.contains_key(&index) => ParentRef::Several(index),
-            Some(&index) => ParentRef::One(index),
+    fn first(&self, key: KeyHash) -> Option<u32> {
+        self.table.find(key as u64, |&place| self.keys[place as usize] == key).copied()
+    }
+
+    #[inline]
+    fn find(&self, key: KeyHash) -> Found {
+        if key == NO_KEY || !self.part.holds(part_bits(key)) {
+            return Found::NotHere;
+        }
+        match self.first(key) {
+            None => Found::Nobody,
+            Some(place) if self.shared[place as usize] => Found::Several(place),
+            Some(place) => Found::One(self.records[place as usize]),
         }
     }
 
-    /// The later parents that bear the same key as this first one.
-    pub(crate) fn duplicates_of(&self, first: u32) -> &[u32] {
-        self.duplicates.get(&first).map_or(&[], Vec::as_slice)
+    /// Looks up all of a child's keys that are of this part.
+    fn find_owners(&mut self, child: &mut Relative<'_>) -> Result<(), Error> {
+        let mut owners = Vec::new();
+        let mut scratch = Vec::new();
+        let mut rejects = Vec::new();
+        for first in (0..child.keys.pages()).step_by(PAGES_AT_ONCE) {
+            let pages = first..(first + PAGES_AT_ONCE).min(child.keys.pages());
+            // Look-ups wait for memory: in a loop of their own many of them wait at the same time.
+            let found = pages
+                .clone()
+                .into_par_iter()
+                .map(|page| {
+                    let mut scratch = Vec::new();
+                    let keys = child.keys.page(page, &mut scratch)?;
+                    Ok(keys.iter().map(|&key| self.find(key)).collect::<Vec<_>>())
+                })
+                .collect::<Result<Vec<_>, Error>>()?;
+            for (page, found) in pages.zip(found) {
+                let start = child.keys.page_start(page);
+                owners.clear();
+                owners.extend_from_slice(child.owners.page(page, &mut scratch)?);
+                for (place, found) in found.into_iter().enumerate() {
+                    match found {
+                        Found::NotHere => {}
+                        Found::One(parent) => owners[place] = parent,
+                        Found::Nobody => rejects.push((start + place, RejectCode::Orphan)),
+                        Found::Several(first) => {
+                            self.referenced[first as usize] = true;
+                            rejects.push((start + place, RejectCode::AmbiguousParent));
+                        }
+                    }
+                }
+                child.owners.set_page(page, &owners)?;
+                child.table.reject_all(&mut rejects)?;
+            }
+        }
+        Ok(())
     }
 
-    /// How many keys several parents bear without being `referenced`, and the first parent of such a key.
-    pub(crate) fn duplicate_keys(&self, referenced: &BTreeSet<u32>) -> Option<(usize, u32)> {
-        let unreferenced = || self.duplicates.keys().filter(|first| !referenced.contains(first));
-        unreferenced().min().map(|&first| (unreferenced().count(), first))
+    /// Rejects the parents that share a key to which children refer. How many keys are shared without that, and the
+    /// first parent of such a key.
+    fn finish(self, parents: &mut Table) -> Result<Option<(u64, u32)>, Error> {
+        let mut unreferenced: Option<(u64, u32)> = None;
+        if !self.shared.contains(&true) {
+            return Ok(unreferenced);
+        }
+        let mut rejects = Vec::new();
+        for (place, (&key, &record)) in self.keys.iter().zip(&self.records).enumerate() {
+            let first = self.first(key).expect("invariant: every key of the part is in its table") as usize;
+            if self.referenced[first] {
+                rejects.push((record as usize, RejectCode::DuplicateKey));
+            } else if self.shared[first] && place == first {
+                let (count, lowest) = unreferenced.unwrap_or((0, record));
+                unreferenced = Some((count + 1, lowest));
+            }
+        }
+        parents.reject_all(&mut rejects)?;
+        Ok(unreferenced)
     }
+}
+
+/// Keys that differ, but not after trimming and case folding: how many parents bear one, and two of them. `folded`
+/// has the folded hashes of the same parents; `bytes` is what may be held at a time.
+///
+/// # Errors
+/// `Spill`.
+pub(crate) fn alike_keys(
+    keys: &Column<KeyHash>,
+    folded: &Column<u64>,
+    bytes: u64,
+) -> Result<Option<(u64, [u32; 2])>, Error> {
+    let mut alike = 0;
+    let mut pair: Option<[u32; 2]> = None;
+    for part in Part::all(folded.len(), BYTES_PER_PARENT, bytes) {
+        let mut scratch = Vec::new();
+        let mut hashes: Vec<u64> = Vec::new();
+        for page in 0..folded.pages() {
+            let of_part = |&&hash: &&u64| hash != 0 && part.holds(hash);
+            hashes.extend(folded.page(page, &mut scratch)?.iter().filter(of_part));
+        }
+        hashes.par_sort_unstable();
+        let mut shared: Vec<u64> =
+            hashes.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+        shared.dedup();
+        drop(hashes);
+        if shared.is_empty() {
+            continue;
+        }
+        // Parents in order of their folded hash, each group in file order.
+        let mut groups: Vec<(u64, u32, u64)> = Vec::new();
+        let mut key_scratch = Vec::new();
+        for page in 0..folded.pages() {
+            let start = folded.page_start(page);
+            let keys = keys.page(page, &mut key_scratch)?;
+            for (place, (&hash, &key)) in folded.page(page, &mut scratch)?.iter().zip(keys).enumerate() {
+                if shared.binary_search(&hash).is_ok() {
+                    groups.push((hash, (start + place) as u32, key as u64));
+                }
+            }
+        }
+        groups.par_sort_unstable();
+        for group in groups.chunk_by(|a, b| a.0 == b.0) {
+            let others = || group.iter().filter(|other| other.2 != group[0].2);
+            alike += others().count() as u64;
+            if let Some(other) = others().next()
+                && pair.is_none_or(|pair| other.1 < pair[1])
+            {
+                pair = Some([group[0].1, other.1]);
+            }
+        }
+    }
+    Ok(pair.map(|pair| (alike, pair)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn index(keys: &[&str]) -> (KeyHasher, ParentIndex) {
-        let hasher = KeyHasher::new();
-        let index = ParentIndex::new(keys.iter().map(|key| hasher.hash(key.as_bytes())).collect());
-        (hasher, index)
-    }
-
     #[test]
     fn keys_compare_by_value_byte_for_byte() {
-        let (hasher, index) = index(&["a", "b ", "\"c\"\"d\"", "", "É"]);
-        let find = |field: &str| index.find(hasher.hash(field.as_bytes()));
-        assert_eq!(find("\"a\""), ParentRef::One(0));
-        assert_eq!(find("b"), ParentRef::None);
-        assert_eq!(find("b "), ParentRef::One(1));
-        assert_eq!(find("A"), ParentRef::None);
-        assert_eq!(find("\"c\"\"d\""), ParentRef::One(2));
-        assert_eq!(find(""), ParentRef::Blank);
-        assert_eq!(find("\"\""), ParentRef::Blank);
-        assert_eq!(find("e\u{301}"), ParentRef::None);
-    }
-
-    #[test]
-    fn a_key_of_several_parents_belongs_to_none_of_them() {
-        let (hasher, index) = index(&["a", "b", "a", "a"]);
-        assert_eq!(index.find(hasher.hash(b"a")), ParentRef::Several(0));
-        assert_eq!(index.find(hasher.hash(b"b")), ParentRef::One(1));
-        assert_eq!(index.duplicates_of(0), [2, 3]);
-        assert_eq!(index.duplicate_keys(&BTreeSet::new()), Some((1, 0)));
-        assert_eq!(index.duplicate_keys(&BTreeSet::from([0])), None);
+        let hasher = KeyHasher::new();
+        let hash = |field: &str| hasher.hash(field.as_bytes());
+        assert_eq!(hash("\"a\""), hash("a"));
+        assert_eq!(hash("\"c\"\"d\""), hash("\"c\"\"d\""));
+        assert_ne!(hash("b"), hash("b "));
+        assert_ne!(hash("a"), hash("A"));
+        assert_ne!(hash("É"), hash("e\u{301}"));
+        assert_eq!((hash(""), hash("\"\"")), (NO_KEY, NO_KEY));
+        assert_ne!(KeyHasher::new().hash(b"a"), hash("a"), "every run hashes otherwise");
     }
 
     #[test]
@@ -172,5 +348,16 @@ mod tests {
         let hasher = KeyHasher::new();
         assert_eq!(hasher.hash_folded(b" Ab\xC3\x89"), hasher.hash_folded("aBé ".as_bytes()));
         assert_ne!(hasher.hash_folded(b"a b"), hasher.hash_folded(b"ab"));
+    }
+
+    #[test]
+    fn every_hash_is_of_one_part() {
+        for count in [0, 1, 16, 17, 1000] {
+            let parts: Vec<Part> = Part::all(count, 32, 0).collect();
+            assert_eq!(parts.len(), count.div_ceil(16).max(1));
+            for hash in [0, 1, u64::MAX / 3, u64::MAX / 2, u64::MAX] {
+                assert_eq!(parts.iter().filter(|part| part.holds(hash)).count(), 1);
+            }
+        }
     }
 }

@@ -111,8 +111,9 @@ pub(crate) fn route(
         })
         .collect();
     let mut routed_bytes = 0;
+    let mut owners = child.owners.reader();
     child.scanned.reread(0..child.scanned.table.records(), &mut |record| {
-        let owner = child.owners[record.index];
+        let owner = owners.get(record.index)?;
         let place = chunks.partition_point(|chunk| chunk.parents.end <= owner);
         if chunks.get(place).is_none_or(|chunk| owner < chunk.parents.start) {
             return Ok(());

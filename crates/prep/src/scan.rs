@@ -84,10 +84,6 @@ pub(crate) trait Keyer: Sync {
 
     /// Reads a key field as it stands in the file; `None` where the record has no such field.
     fn read(&self, field: Option<&[u8]>) -> Self::Key;
-
-    /// Completes the keys of many records at once. Look-ups in tables beyond the caches belong here: in a loop of
-    /// their own many of them wait for memory at the same time (a third of the scan's time on shuffled children).
-    fn settle(&self, _records: &mut [Record<Self::Key>]) {}
 }
 
 /// Scans an input from its first record to its end or to the first fault, on the current rayon pool.
@@ -249,15 +245,12 @@ impl<F: Keyer> Measurer<'_, F> {
             records.push(self.record(block, end, &parsed, text_checked, &mut scratch));
             end = parsed.end;
         }
-        self.keyer.settle(&mut records);
         Guess { start, records, end }
     }
 
     /// A record that is measured on its own.
     fn settled(&self, buf: &[u8], begin: usize, parsed: &Parsed, scratch: &mut Vec<u8>) -> Record<F::Key> {
-        let mut record = self.record(buf, begin, parsed, false, scratch);
-        self.keyer.settle(std::slice::from_mut(&mut record));
-        record
+        self.record(buf, begin, parsed, false, scratch)
     }
 
     #[inline]
@@ -427,7 +420,8 @@ impl<'a, F: Keyer> Stitcher<'a, F> {
             self.carry.drain(..blank_bytes);
         }
         let carry_limit = self.measurer.rules.max_record_bytes.saturating_mul(2).min(MAX_CARRY_BYTES as u64);
-        let blank_limit = u64::from(u32::MAX) / 4;
+        // A record's length with the blank lines before it stays below the table's bits.
+        let blank_limit = 1 << 29;
         if self.carry.len() as u64 > carry_limit.max(BLOCK_BYTES as u64) || self.blank.0 > blank_limit {
             let end = self.offset + self.blank.0 + self.carry.len() as u64;
             self.set_fault(FaultCode::RecordTooLarge, end);

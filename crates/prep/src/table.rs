@@ -1,54 +1,105 @@
 //! What the scan keeps of an input's records: eight bytes each, and where each one lies can be told from them.
+//!
+//! Codes of rejects stand where a length would; that they are told apart rests on the highest bit of either.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use crate::column::{Budget, Column, Reader};
 use crate::error::{Error, ErrorKind, Position};
 use crate::reject::RejectCode;
 use crate::scan::{BLOCK_BYTES, Record, Summary, line_ends};
 use crate::source::Source;
 
 /// The records of one input, by zero-based index.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table {
-    /// Bytes in the file; the highest bit says that the record is rewritten.
-    len_raw: Vec<u32>,
-    /// Bytes as written; 0 for a reject.
-    len_out: Vec<u32>,
+    /// Bytes in the file, and [`REWRITTEN`] and [`ONE_LINE`].
+    len_raw: Column<u32>,
+    /// Bytes as written; for a reject the place of its code among all codes, above [`REJECT`].
+    len_out: Column<u32>,
     /// Offset of every `CHECKPOINT`th record.
     checkpoints: Vec<u64>,
     /// Offset of the first byte after the last record.
     end: u64,
-    /// Rejects, in no order until [`Table::sort_rejects`].
-    rejects: Vec<(u32, RejectCode)>,
+    /// How many rejects there are of each code.
+    rejects: [u64; RejectCode::ALL.len()],
     /// Bytes of the longest record as written, rejects included.
     pub(crate) widest: u32,
 }
 
+/// What the table knows of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// Bytes in the file, blank lines before it included.
+    pub(crate) len_raw: usize,
+    /// Whether it is written otherwise than it stands there.
+    pub(crate) rewritten: bool,
+    /// Whether no line end stands in it or before it.
+    pub(crate) one_line: bool,
+    /// Bytes as written, or why it is not.
+    pub(crate) len_out: Result<u32, RejectCode>,
+}
+
+impl Row {
+    /// Bytes as written; 0 for a reject.
+    pub(crate) fn bytes(&self) -> u32 {
+        self.len_out.unwrap_or(0)
+    }
+}
+
+/// No record is as long as these bits say: see the scan's longest carry.
 const REWRITTEN: u32 = 1 << 31;
+const ONE_LINE: u32 = 1 << 30;
+const REJECT: u32 = 1 << 31;
 const CHECKPOINT: usize = 1024;
 
 /// Record indexes stay below this, so that the values above can mean something else.
 pub(crate) const MAX_RECORDS: usize = u32::MAX as usize - 16;
 
 impl Table {
-    pub(crate) fn new(source: &Source) -> Table {
-        Table { end: source.header.end, ..Table::default() }
+    pub(crate) fn new(source: &Source, budget: &Arc<Budget>) -> Table {
+        Table {
+            len_raw: Column::new(budget),
+            len_out: Column::new(budget),
+            checkpoints: Vec::new(),
+            end: source.header.end,
+            rejects: [0; RejectCode::ALL.len()],
+            widest: 0,
+        }
     }
 
-    /// Adds the next record; one with `reject` is kept, but not written.
+    /// Adds the next record; one with a reject code is kept, but not written.
     #[inline]
-    pub(crate) fn push<K>(&mut self, record: &Record<K>, reject: Option<RejectCode>) {
-        let index = self.len_raw.len();
-        if index.is_multiple_of(CHECKPOINT) {
+    pub(crate) fn push<K>(&mut self, record: &Record<K>) {
+        if self.len_raw.len().is_multiple_of(CHECKPOINT) {
             self.checkpoints.push(self.end);
         }
         self.end += u64::from(record.len_raw);
         self.widest = self.widest.max(record.len_out);
-        self.len_raw.push(record.len_raw | if record.rewritten { REWRITTEN } else { 0 });
-        self.len_out.push(if reject.is_some() { 0 } else { record.len_out });
-        if let Some(code) = reject {
-            self.rejects.push((index as u32, code));
+        let rewritten = if record.rewritten { REWRITTEN } else { 0 };
+        let one_line = if record.spans_lines || record.blank_lines > 0 { 0 } else { ONE_LINE };
+        self.len_raw.push(record.len_raw | rewritten | one_line);
+        self.len_out.push(match record.reject {
+            None => record.len_out,
+            Some(code) => {
+                self.rejects[code as usize] += 1;
+                REJECT | code as u32
+            }
+        });
+    }
+
+    /// To be called after the last record.
+    ///
+    /// # Errors
+    /// `Spill`; `TooManyRecords`.
+    pub(crate) fn finish(&mut self, source: &Source) -> Result<(), Error> {
+        self.len_raw.finish()?;
+        self.len_out.finish()?;
+        if self.records() <= MAX_RECORDS {
+            return Ok(());
         }
+        Err(Error::new(ErrorKind::TooManyRecords { max: MAX_RECORDS as u64 }, source.path()))
     }
 
     /// How many records there are, rejects included.
@@ -56,51 +107,73 @@ impl Table {
         self.len_raw.len()
     }
 
-    /// Bytes of a record as written; 0 for a reject.
-    #[inline]
-    pub(crate) fn len_out(&self, index: usize) -> u32 {
-        self.len_out[index]
+    /// How many rejects there are.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.rejects.iter().sum()
     }
 
-    /// Bytes of a record in the file, blank lines before it included, and whether it is rewritten.
-    #[inline]
-    pub(crate) fn len_raw(&self, index: usize) -> (usize, bool) {
-        let len_raw = self.len_raw[index];
-        ((len_raw & !REWRITTEN) as usize, len_raw & REWRITTEN != 0)
+    /// How many rejects there are of each code, only those that are.
+    pub(crate) fn reject_counts(&self) -> impl Iterator<Item = (RejectCode, u64)> {
+        RejectCode::ALL.into_iter().zip(self.rejects).filter(|&(_, count)| count > 0)
     }
 
-    /// Makes a record a reject, if it is none yet.
-    pub(crate) fn reject(&mut self, index: usize, code: RejectCode) {
-        if self.len_out[index] != 0 {
-            self.len_out[index] = 0;
-            self.rejects.push((index as u32, code));
+    /// Makes records rejects, unless they are rejects already. Their indexes must ascend; the list is emptied.
+    ///
+    /// # Errors
+    /// `Spill`.
+    pub(crate) fn reject_all(&mut self, rejects: &mut Vec<(usize, RejectCode)>) -> Result<(), Error> {
+        let Table { len_out, rejects: counts, .. } = self;
+        let mut scratch = Vec::new();
+        let mut lens: Vec<u32> = Vec::new();
+        let mut rest = &rejects[..];
+        while let Some(&(first, _)) = rest.first() {
+            let page = len_out.page_of(first);
+            let start = len_out.page_start(page);
+            lens.clear();
+            lens.extend_from_slice(len_out.page(page, &mut scratch)?);
+            let of_page = rest.partition_point(|&(index, _)| index < start + lens.len());
+            for &(index, code) in &rest[..of_page] {
+                let len_out = &mut lens[index - start];
+                if *len_out & REJECT == 0 {
+                    *len_out = REJECT | code as u32;
+                    counts[code as usize] += 1;
+                }
+            }
+            len_out.set_page(page, &lens)?;
+            rest = &rest[of_page..];
         }
+        rejects.clear();
+        Ok(())
     }
 
-    /// Puts the rejects in file order.
-    pub(crate) fn sort_rejects(&mut self) {
-        self.rejects.sort_unstable();
-    }
-
-    /// The rejects, in file order.
-    pub(crate) fn rejects(&self) -> &[(u32, RejectCode)] {
-        &self.rejects
+    /// Reads the rows, best in order.
+    pub(crate) fn rows(&self) -> Rows<'_> {
+        Rows { len_raw: self.len_raw.reader(), len_out: self.len_out.reader() }
     }
 
     /// Offset of a record's first byte, blank lines before it included; that of the end for one past the last.
-    pub(crate) fn offset(&self, index: usize) -> u64 {
+    ///
+    /// # Errors
+    /// `Spill`.
+    pub(crate) fn offset(&self, index: usize) -> Result<u64, Error> {
         if index == self.records() {
-            return self.end;
+            return Ok(self.end);
         }
         let checkpoint = index / CHECKPOINT;
-        let from = checkpoint * CHECKPOINT;
-        let after: u64 = self.len_raw[from..index].iter().map(|len| u64::from(len & !REWRITTEN)).sum();
-        self.checkpoints[checkpoint] + after
+        let mut offset = self.checkpoints[checkpoint];
+        let mut rows = self.rows();
+        for before in checkpoint * CHECKPOINT..index {
+            offset += rows.get(before)?.len_raw as u64;
+        }
+        Ok(offset)
     }
 
     /// Where the bytes of some records lie in the file.
-    pub(crate) fn byte_range(&self, indexes: Range<usize>) -> Range<u64> {
-        self.offset(indexes.start)..self.offset(indexes.end)
+    ///
+    /// # Errors
+    /// `Spill`.
+    pub(crate) fn byte_range(&self, indexes: Range<usize>) -> Result<Range<u64>, Error> {
+        Ok(self.offset(indexes.start)?..self.offset(indexes.end)?)
     }
 
     /// The original bytes of a record, without the blank lines before it, and its place.
@@ -113,15 +186,43 @@ impl Table {
         summary: &Summary,
         index: usize,
     ) -> Result<(Position, Vec<u8>), Error> {
-        let begin = self.offset(index);
-        let (len, _) = self.len_raw(index);
-        let mut raw = vec![0; len];
+        let begin = self.offset(index)?;
+        let mut raw = vec![0; self.rows().get(index)?.len_raw];
         source.read_exact_at(&mut raw, begin)?;
         let blank = raw.iter().position(|byte| !matches!(byte, b'\n' | b'\r')).unwrap_or(0);
         raw.drain(..blank);
         let byte = begin + blank as u64;
         let line = line_at(source, summary, byte)?;
         Ok((Position { byte, line, record: index as u64 + 1 }, raw))
+    }
+}
+
+/// Reads what a table knows of records one by one.
+#[derive(Debug)]
+pub(crate) struct Rows<'a> {
+    len_raw: Reader<'a, u32>,
+    len_out: Reader<'a, u32>,
+}
+
+impl Rows<'_> {
+    /// The row at an index.
+    ///
+    /// # Errors
+    /// `Spill`.
+    #[inline]
+    pub(crate) fn get(&mut self, index: usize) -> Result<Row, Error> {
+        let len_raw = self.len_raw.get(index)?;
+        let len_out = self.len_out.get(index)?;
+        Ok(Row {
+            len_raw: (len_raw & !(REWRITTEN | ONE_LINE)) as usize,
+            rewritten: len_raw & REWRITTEN != 0,
+            one_line: len_raw & ONE_LINE != 0,
+            len_out: if len_out & REJECT == 0 {
+                Ok(len_out)
+            } else {
+                Err(RejectCode::ALL[(len_out & !REJECT) as usize])
+            },
+        })
     }
 }
 

@@ -121,11 +121,11 @@ fn journaled_cuts_are_made_again_in_their_chunks_place() {
     assert_eq!(names(&state), ["Things-00001.zip", "Things-00002.zip"]);
 
     let whole = &prepared.plan().chunks()[0];
-    let parts = prepared.cut(whole).unwrap();
+    let parts = prepared.cut(whole).unwrap().unwrap();
     let planned = parts.each_ref().map(PlannedChunk::from);
     let cut = Event::Cut { chunk: whole.name.clone(), parts: planned.clone() };
     state.apply(Line { n: 3, time, event: cut.clone() }).unwrap();
-    let again = prepared.cut(&parts[0]).unwrap().each_ref().map(PlannedChunk::from);
+    let again = prepared.cut(&parts[0]).unwrap().unwrap().each_ref().map(PlannedChunk::from);
     state
         .apply(Line { n: 4, time, event: Event::Cut { chunk: parts[0].name.clone(), parts: again } })
         .unwrap();
