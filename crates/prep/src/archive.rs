@@ -74,7 +74,7 @@ pub enum Packed {
 
 /// Builds the ZIP of some entries, each a name and its bytes: the same ones give the same ZIP on every system.
 ///
-/// The entries stand in the order given, deflated, dated 1980-01-01 00:00, with neither data descriptors nor extra
+/// The entries stand in the order given, deflated (stored at level 0), dated 1980-01-01 00:00, with neither data descriptors nor extra
 /// fields nor zip64.
 ///
 /// # Errors
@@ -86,9 +86,14 @@ pub(crate) fn build<'a>(
     let uncompressed: usize = entries.clone().map(|(_, csv)| csv.len()).sum();
     // CSV rarely packs worse than 3:1; the buffer grows where it does.
     let mut zip = ZipWriter::new(Cursor::new(Vec::with_capacity(uncompressed / 3 + 4096)));
+    // Level 0 is no compression at all: such an entry is stored.
+    let (method, level) = match level {
+        0 => (CompressionMethod::Stored, None),
+        level => (CompressionMethod::Deflated, Some(i64::from(level))),
+    };
     let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Deflated)
-        .compression_level(Some(i64::from(level)))
+        .compression_method(method)
+        .compression_level(level)
         .last_modified_time(DateTime::default())
         .unix_permissions(0o644)
         .large_file(false);

@@ -51,7 +51,13 @@ impl Span {
 impl Draft {
     /// A draft that begins with a header and will hold `bytes` with it.
     pub(crate) fn new(header: &[u8], bytes: usize) -> Draft {
-        let mut csv = Vec::with_capacity(bytes.max(header.len()));
+        Draft::reusing(Vec::new(), header, bytes)
+    }
+
+    /// The same in a buffer that held another.
+    pub(crate) fn reusing(mut csv: Vec<u8>, header: &[u8], bytes: usize) -> Draft {
+        csv.clear();
+        csv.reserve(bytes.max(header.len()));
         csv.extend_from_slice(header);
         Draft { csv, span: Span::default() }
     }

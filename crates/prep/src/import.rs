@@ -69,7 +69,8 @@ impl Keyer for ParentKeyer<'_> {
     fn read(&self, field: Option<&[u8]>) -> ParentKey {
         match (self.0, field) {
             (Some(hasher), Some(field)) => {
-                ParentKey { exact: hasher.hash(field), folded: hasher.hash_folded(field) }
+                let (exact, folded) = hasher.hash_and_fold(field);
+                ParentKey { exact, folded }
             }
             _ => ParentKey { exact: NO_KEY, folded: 0 },
         }
@@ -286,6 +287,7 @@ impl ImportState {
             }
         }
         let mut too_large = Vec::new();
+        let mut block = Vec::new();
         for &parent in doubtful {
             let mut drafts = vec![(&self.parent, vec![parent as usize])];
             let group = records.remove(&parent).unwrap_or_default();
@@ -297,7 +299,7 @@ impl ImportState {
                 }
                 let mut draft = Draft::new(&scanned.source.header.normalized, 0);
                 for record in records {
-                    scanned.reread(record..record + 1, &mut |record| {
+                    scanned.reread(record..record + 1, &mut block, &mut |record| {
                         draft.push(&record);
                         Ok(())
                     })?;

@@ -82,9 +82,9 @@ impl ChunkPlan {
     pub(crate) fn new(imports: &[Sizes<'_>], limits: &Limits) -> Result<ChunkPlan, Error> {
         let mut chunks = Vec::new();
         for (import, sizes) in imports.iter().enumerate() {
-            for parents in sizes.runs(limits)? {
+            for run in sizes.runs(limits)? {
                 let seq = chunks.len() as u32 + 1;
-                chunks.push(sizes.chunk(import, ChunkId { seq, cuts: String::new() }, parents)?);
+                chunks.push(sizes.chunk(import, ChunkId { seq, cuts: String::new() }, run));
             }
         }
         Ok(ChunkPlan { chunks })
@@ -126,42 +126,52 @@ pub(crate) struct Member {
     pub(crate) header_bytes: u64,
 }
 
+/// Consecutive parents, and what their groups come to.
+struct Run {
+    parents: Range<u32>,
+    /// By member.
+    loads: Vec<Load>,
+}
+
+impl Run {
+    fn add(&mut self, parent: u32, group: &[Load]) {
+        self.parents.end = parent + 1;
+        for (load, &more) in self.loads.iter_mut().zip(group) {
+            *load = *load + more;
+        }
+    }
+}
+
 impl Sizes<'_> {
-    fn runs(&self, limits: &Limits) -> Result<Vec<Range<u32>>, Error> {
-        let mut runs: Vec<Range<u32>> = Vec::new();
-        let mut loads = vec![Load::default(); self.members.len()];
+    fn runs(&self, limits: &Limits) -> Result<Vec<Run>, Error> {
+        let mut runs: Vec<Run> = Vec::new();
         let mut groups = self.groups(0..self.parents.records() as u32);
         while let Some((parent, group)) = groups.next()? {
-            let fits = loads
-                .iter()
-                .zip(group)
-                .enumerate()
-                .all(|(member, (&load, &more))| self.fits(member, load + more, limits));
+            let fits = |run: &Run| {
+                let mut loads = run.loads.iter().zip(group).enumerate();
+                loads.all(|(member, (&load, &more))| self.fits(member, load + more, limits))
+            };
             match runs.last_mut() {
-                Some(run) if fits => {
-                    run.end = parent + 1;
-                    for (load, &more) in loads.iter_mut().zip(group) {
-                        *load = *load + more;
-                    }
-                }
-                _ => {
-                    runs.push(parent..parent + 1);
-                    loads.copy_from_slice(group);
-                }
+                Some(run) if fits(run) => run.add(parent, group),
+                _ => runs.push(Run { parents: parent..parent + 1, loads: group.to_vec() }),
             }
         }
         Ok(runs)
     }
 
-    /// The chunk of a run of parents of which the first and the last are packed.
-    fn chunk(&self, import: usize, id: ChunkId, parents: Range<u32>) -> Result<Chunk, Error> {
-        let mut loads = vec![Load::default(); self.members.len()];
-        let mut groups = self.groups(parents.clone());
-        while let Some((_, group)) = groups.next()? {
-            for (load, &more) in loads.iter_mut().zip(group) {
-                *load = *load + more;
-            }
+    /// A run of parents of which the first and the last are packed.
+    fn run(&self, parents: Range<u32>) -> Result<Run, Error> {
+        let mut run = Run { parents: parents.clone(), loads: vec![Load::default(); self.members.len()] };
+        let mut groups = self.groups(parents);
+        while let Some((parent, group)) = groups.next()? {
+            run.add(parent, group);
         }
+        Ok(run)
+    }
+
+    /// The chunk of a run.
+    fn chunk(&self, import: usize, id: ChunkId, run: Run) -> Chunk {
+        let Run { parents, loads } = run;
         let entries = self
             .members
             .iter()
@@ -181,7 +191,7 @@ impl Sizes<'_> {
                 last_record: (member.role == Role::Parent).then(|| u64::from(parents.end)),
             })
             .collect();
-        Ok(Chunk { name: format!("{}-{id}.zip", self.members[0].module), id, import, parents, entries })
+        Chunk { name: format!("{}-{id}.zip", self.members[0].module), id, import, parents, entries }
     }
 
     /// The two parts of a chunk; `None` if it has but one parent.
@@ -209,7 +219,7 @@ impl Sizes<'_> {
         let first_of_b = (half + 1).min(packed.len() - 1);
         let part = |letter: char, parents| {
             let cuts = format!("{}{letter}", chunk.id.cuts);
-            self.chunk(chunk.import, ChunkId { seq: chunk.id.seq, cuts }, parents)
+            Ok(self.chunk(chunk.import, ChunkId { seq: chunk.id.seq, cuts }, self.run(parents)?))
         };
         Ok(Some([
             part('a', chunk.parents.start..packed[first_of_b - 1].0 + 1)?,

@@ -145,14 +145,22 @@ impl Prepared {
     ) -> Result<io::Result<()>, Error> {
         let (member, scanned) = self.input(input);
         let mut written = Ok(());
-        scanned.walk(0..scanned.table.records(), |reject| reject.is_some(), &mut |record| {
-            if let (Ok(()), Err(code)) = (&written, record.len_out) {
-                let position =
-                    Position { byte: record.byte, line: record.first_line, record: record.index as u64 + 1 };
-                written = sink(&self.reject(member, scanned, position, record.raw, code), record.raw);
-            }
-            Ok(())
-        })?;
+        scanned.walk(
+            0..scanned.table.records(),
+            |reject| reject.is_some(),
+            &mut Vec::new(),
+            &mut |record| {
+                if let (Ok(()), Err(code)) = (&written, record.len_out) {
+                    let position = Position {
+                        byte: record.byte,
+                        line: record.first_line,
+                        record: record.index as u64 + 1,
+                    };
+                    written = sink(&self.reject(member, scanned, position, record.raw, code), record.raw);
+                }
+                Ok(())
+            },
+        )?;
         Ok(written)
     }
 

@@ -59,16 +59,18 @@ pub(crate) fn content(raw: &[u8]) -> &[u8] {
 }
 
 impl Scanned {
-    /// Calls `sink` with every record of a range that is no reject, in order.
+    /// Calls `sink` with every record of a range that is no reject, in order. `buf` is for the blocks; it may be used
+    /// again and again.
     ///
     /// # Errors
     /// `Changed` if a block is not what was scanned; those of reading; the sink's.
     pub(crate) fn reread(
         &self,
         indexes: Range<usize>,
+        buf: &mut Vec<u8>,
         sink: &mut dyn FnMut(Reread<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        self.walk(indexes, |reject| reject.is_none(), sink)
+        self.walk(indexes, |reject| reject.is_none(), buf, sink)
     }
 
     /// The same for the records that are `wanted`, who are told by their code if they are rejects.
@@ -79,21 +81,26 @@ impl Scanned {
         &self,
         indexes: Range<usize>,
         wanted: impl Fn(Option<RejectCode>) -> bool,
+        buf: &mut Vec<u8>,
         sink: &mut dyn FnMut(Reread<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let bytes = self.table.byte_range(indexes.clone())?;
         let mut rows = self.table.rows();
-        let mut buf: Vec<u8> = Vec::new();
+        // Bytes of `buf` that a record goes on from the block before. What lies beyond is never read before it is
+        // written, so that `buf` need not be cleared.
+        let mut carried = 0;
         let mut index = indexes.start;
         let mut line = 0;
         for block in bytes.start / BLOCK_BYTES as u64..bytes.end.div_ceil(BLOCK_BYTES as u64) {
             let offset = block * BLOCK_BYTES as u64;
             let len = self.source.len().saturating_sub(offset).min(BLOCK_BYTES as u64) as usize;
-            let carried = buf.len();
             let begin = offset - carried as u64;
-            buf.resize(carried + len, 0);
-            self.source.read_exact_at(&mut buf[carried..], offset)?;
-            if self.summary.block_digests.get(block as usize) != Some(&xxh3_128(&buf[carried..])) {
+            let filled = carried + len;
+            if buf.len() < filled {
+                buf.resize(filled, 0);
+            }
+            self.source.read_exact_at(&mut buf[carried..filled], offset)?;
+            if self.summary.block_digests.get(block as usize) != Some(&xxh3_128(&buf[carried..filled])) {
                 return Err(Error::new(ErrorKind::Changed, self.source.path()));
             }
             let mut position = 0;
@@ -103,7 +110,7 @@ impl Scanned {
             }
             while index < indexes.end {
                 let row = rows.get(index)?;
-                let Some(raw) = buf.get(position..position + row.len_raw) else { break };
+                let Some(raw) = buf[..filled].get(position..position + row.len_raw) else { break };
                 let ended = u64::from(matches!(raw.last(), Some(b'\n' | b'\r')));
                 // Nearly all records are one line and need no look.
                 let line_after = line + if row.one_line { ended } else { line_ends(raw) };
@@ -124,7 +131,8 @@ impl Scanned {
                 line = line_after;
                 index += 1;
             }
-            buf.drain(..position);
+            buf.copy_within(position..filled, 0);
+            carried = filled - position;
         }
         Ok(())
     }

@@ -9,7 +9,6 @@
 //! it would not fit, the keys are divided by their hashes into parts that do, and each part is indexed and looked up
 //! on its own, in one sequential pass over the hashes of parents and children. The result is the same.
 
-use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
@@ -32,8 +31,9 @@ pub(crate) const NO_KEY: KeyHash = 0;
 /// The owner of a child that has none.
 pub(crate) const NO_OWNER: u32 = u32::MAX;
 
-/// Memory that the index takes for a parent: its hash, its number, its place in the table, two bits.
-const BYTES_PER_PARENT: u64 = 32;
+/// Memory that the index takes for a parent: an entry of 24 bytes and one of the table's, at the table's lowest load of
+/// 7/16.
+const BYTES_PER_PARENT: u64 = 56;
 
 /// No part is smaller, however small the budget.
 const LEAST_PARENTS_PER_PART: u64 = 16;
@@ -56,20 +56,33 @@ impl KeyHasher {
     /// The hash of a key field as it stands in the file; [`NO_KEY`] if it is blank.
     #[inline]
     pub(crate) fn hash(&self, field: &[u8]) -> KeyHash {
-        let value = value(field);
-        // A hash that is zero by chance shares its fate with one.
-        if value.is_empty() { NO_KEY } else { self.0.hash(&value).as_u128().max(1) }
+        self.hash_value(&value(field))
     }
 
-    /// The hash of a key after trimming and case folding, 0 if it is blank: 64 bits, for a warning needs no certainty.
-    pub(crate) fn hash_folded(&self, field: &[u8]) -> u64 {
+    /// The same, and the hash of the key after trimming and case folding, 0 if that is blank. The latter has 64 bits:
+    /// a warning needs no certainty.
+    #[inline]
+    pub(crate) fn hash_and_fold(&self, field: &[u8]) -> (KeyHash, u64) {
         let value = value(field);
-        let text = String::from_utf8_lossy(&value);
-        let folded = match text.trim() {
-            plain if plain.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) => Cow::Borrowed(plain),
-            other => Cow::Owned(other.to_lowercase()),
-        };
-        if folded.is_empty() { 0 } else { self.0.hash(folded.as_bytes()).as_u64().0.max(1) }
+        let exact = self.hash_value(&value);
+        // Most keys are what they fold to, and need no second hash.
+        let ends_plain = |end: Option<&u8>| end.is_some_and(|&byte| byte > b' ');
+        let folds_to_itself = ends_plain(value.first())
+            && ends_plain(value.last())
+            && value.iter().all(|&byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        let folded = if folds_to_itself { exact } else { self.hash_folded(&value) };
+        (exact, folded as u64)
+    }
+
+    #[inline]
+    fn hash_value(&self, value: &[u8]) -> KeyHash {
+        // A hash that is zero by chance shares its fate with one.
+        if value.is_empty() { NO_KEY } else { self.0.hash(value).as_u128().max(1) }
+    }
+
+    #[cold]
+    fn hash_folded(&self, value: &[u8]) -> KeyHash {
+        self.hash_value(String::from_utf8_lossy(value).trim().to_lowercase().as_bytes())
     }
 }
 
@@ -142,62 +155,54 @@ pub(crate) fn relate(
 enum Found {
     /// The parent with this record index.
     One(u32),
-    /// Several parents bear the key; this is the first one's place in the index.
-    Several(u32),
+    /// Several parents bear the key.
+    Several,
     /// No parent bears the key.
     Nobody,
     /// There is no key, or it is of another part.
     NotHere,
 }
 
-/// The parents of one part by their keys.
+/// A key of the index. All that a look-up needs stands together: it is one access to memory.
 #[derive(Debug)]
-struct ParentIndex {
-    part: Part,
-    keys: Vec<KeyHash>,
-    /// Their record indexes, ascending.
-    records: Vec<u32>,
-    /// Places in `keys`: of every key the first that bears it.
-    table: HashTable<u32>,
-    /// By place: others bear its key too, and whether a child refers to it. True for first ones only.
-    shared: Vec<bool>,
-    referenced: Vec<bool>,
+struct Bearer {
+    key: [u64; 2],
+    /// The first parent that bears the key.
+    first: u32,
+    /// Whether others bear it too.
+    shared: bool,
+    /// Whether, if it is shared, a child refers to it.
+    referenced: bool,
 }
 
-impl ParentIndex {
-    fn new(all: &Column<KeyHash>, part: Part) -> Result<ParentIndex, Error> {
-        let expected = all.len() / part.of as usize;
-        let mut keys = Vec::with_capacity(expected);
-        let mut records = Vec::with_capacity(expected);
-        let mut scratch = Vec::new();
-        for page in 0..all.pages() {
-            let start = all.page_start(page);
-            for (place, &key) in all.page(page, &mut scratch)?.iter().enumerate() {
-                if key != NO_KEY && part.holds(part_bits(key)) {
-                    keys.push(key);
-                    records.push((start + place) as u32);
-                }
-            }
-        }
-        let mut table = HashTable::with_capacity(keys.len());
-        let mut shared = vec![false; keys.len()];
-        for (place, &key) in keys.iter().enumerate() {
-            let of = |&other: &u32| keys[other as usize];
-            match table.entry(key as u64, |other| of(other) == key, |other| of(other) as u64) {
-                Entry::Occupied(first) => shared[*first.get() as usize] = true,
-                Entry::Vacant(free) => {
-                    free.insert(place as u32);
-                }
-            }
-        }
-        let referenced = vec![false; keys.len()];
-        Ok(ParentIndex { part, keys, records, table, shared, referenced })
+impl Bearer {
+    fn split(key: KeyHash) -> [u64; 2] {
+        [key as u64, part_bits(key)]
     }
+}
 
-    /// The place of the first parent that bears a key.
-    #[inline]
-    fn first(&self, key: KeyHash) -> Option<u32> {
-        self.table.find(key as u64, |&place| self.keys[place as usize] == key).copied()
+/// The parents of one part by their keys.
+#[derive(Debug)]
+struct ParentIndex<'a> {
+    part: Part,
+    /// The keys of all parts.
+    keys: &'a Column<KeyHash>,
+    table: HashTable<Bearer>,
+}
+
+impl ParentIndex<'_> {
+    fn new(keys: &Column<KeyHash>, part: Part) -> Result<ParentIndex<'_>, Error> {
+        let mut table: HashTable<Bearer> = HashTable::with_capacity(keys.len() / part.of as usize);
+        for_each_key(keys, part, |record, key| {
+            let key = Bearer::split(key);
+            match table.entry(key[0], |other| other.key == key, |other| other.key[0]) {
+                Entry::Occupied(mut bearer) => bearer.get_mut().shared = true,
+                Entry::Vacant(free) => {
+                    free.insert(Bearer { key, first: record as u32, shared: false, referenced: false });
+                }
+            }
+        })?;
+        Ok(ParentIndex { part, keys, table })
     }
 
     #[inline]
@@ -205,10 +210,11 @@ impl ParentIndex {
         if key == NO_KEY || !self.part.holds(part_bits(key)) {
             return Found::NotHere;
         }
-        match self.first(key) {
+        let key = Bearer::split(key);
+        match self.table.find(key[0], |bearer| bearer.key == key) {
             None => Found::Nobody,
-            Some(place) if self.shared[place as usize] => Found::Several(place),
-            Some(place) => Found::One(self.records[place as usize]),
+            Some(bearer) if bearer.shared => Found::Several,
+            Some(bearer) => Found::One(bearer.first),
         }
     }
 
@@ -217,6 +223,7 @@ impl ParentIndex {
         let mut owners = Vec::new();
         let mut scratch = Vec::new();
         let mut rejects = Vec::new();
+        let mut refer_to_several = Vec::new();
         for first in (0..child.keys.pages()).step_by(PAGES_AT_ONCE) {
             let pages = first..(first + PAGES_AT_ONCE).min(child.keys.pages());
             // Look-ups wait for memory: in a loop of their own many of them wait at the same time.
@@ -238,14 +245,21 @@ impl ParentIndex {
                         Found::NotHere => {}
                         Found::One(parent) => owners[place] = parent,
                         Found::Nobody => rejects.push((start + place, RejectCode::Orphan)),
-                        Found::Several(first) => {
-                            self.referenced[first as usize] = true;
+                        Found::Several => {
+                            refer_to_several.push(start + place);
                             rejects.push((start + place, RejectCode::AmbiguousParent));
                         }
                     }
                 }
                 child.owners.set_page(page, &owners)?;
                 child.table.reject_all(&mut rejects)?;
+            }
+            let mut keys = child.keys.reader();
+            for record in refer_to_several.drain(..) {
+                let key = Bearer::split(keys.get(record)?);
+                if let Some(bearer) = self.table.find_mut(key[0], |bearer| bearer.key == key) {
+                    bearer.referenced = true;
+                }
             }
         }
         Ok(())
@@ -254,23 +268,39 @@ impl ParentIndex {
     /// Rejects the parents that share a key to which children refer. How many keys are shared without that, and the
     /// first parent of such a key.
     fn finish(self, parents: &mut Table) -> Result<Option<(u64, u32)>, Error> {
-        let mut unreferenced: Option<(u64, u32)> = None;
-        if !self.shared.contains(&true) {
-            return Ok(unreferenced);
-        }
         let mut rejects = Vec::new();
-        for (place, (&key, &record)) in self.keys.iter().zip(&self.records).enumerate() {
-            let first = self.first(key).expect("invariant: every key of the part is in its table") as usize;
-            if self.referenced[first] {
-                rejects.push((record as usize, RejectCode::DuplicateKey));
-            } else if self.shared[first] && place == first {
-                let (count, lowest) = unreferenced.unwrap_or((0, record));
-                unreferenced = Some((count + 1, lowest));
-            }
+        if self.table.iter().any(|bearer| bearer.referenced) {
+            for_each_key(self.keys, self.part, |record, key| {
+                let key = Bearer::split(key);
+                if self.table.find(key[0], |bearer| bearer.key == key).is_some_and(|bearer| bearer.referenced)
+                {
+                    rejects.push((record, RejectCode::DuplicateKey));
+                }
+            })?;
         }
         parents.reject_all(&mut rejects)?;
-        Ok(unreferenced)
+        let unreferenced = || self.table.iter().filter(|bearer| bearer.shared && !bearer.referenced);
+        let first = unreferenced().map(|bearer| bearer.first).min();
+        Ok(first.map(|first| (unreferenced().count() as u64, first)))
     }
+}
+
+/// Calls `sink` with the record index of every key that is of a part, in order.
+fn for_each_key(
+    keys: &Column<KeyHash>,
+    part: Part,
+    mut sink: impl FnMut(usize, KeyHash),
+) -> Result<(), Error> {
+    let mut scratch = Vec::new();
+    for page in 0..keys.pages() {
+        let start = keys.page_start(page);
+        for (place, &key) in keys.page(page, &mut scratch)?.iter().enumerate() {
+            if key != NO_KEY && part.holds(part_bits(key)) {
+                sink(start + place, key);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Keys that differ, but not after trimming and case folding: how many parents bear one, and two of them. `folded`
@@ -346,13 +376,19 @@ mod tests {
     #[test]
     fn folded_keys_ignore_case_and_space_around() {
         let hasher = KeyHasher::new();
-        assert_eq!(hasher.hash_folded(b" Ab\xC3\x89"), hasher.hash_folded("aBé ".as_bytes()));
-        assert_ne!(hasher.hash_folded(b"a b"), hasher.hash_folded(b"ab"));
+        let folded = |field: &str| hasher.hash_and_fold(field.as_bytes()).1;
+        for alike in [["ab", "AB"], ["a b", " a b\u{b}"], [" AbÉ", "aBé "], ["\"a\"", "A"], ["x\u{a0}", "X"]]
+        {
+            assert_eq!(folded(alike[0]), folded(alike[1]), "{alike:?}");
+        }
+        assert_ne!(folded("a b"), folded("ab"));
+        assert_eq!((folded(""), folded("  ")), (0, 0));
+        assert_eq!(hasher.hash_and_fold(b"Key").0, hasher.hash(b"Key"));
     }
 
     #[test]
     fn every_hash_is_of_one_part() {
-        for count in [0, 1, 16, 17, 1000] {
+        for count in [0_usize, 1, 16, 17, 1000] {
             let parts: Vec<Part> = Part::all(count, 32, 0).collect();
             assert_eq!(parts.len(), count.div_ceil(16).max(1));
             for hash in [0, 1, u64::MAX / 3, u64::MAX / 2, u64::MAX] {

@@ -112,7 +112,7 @@ pub(crate) fn route(
         .collect();
     let mut routed_bytes = 0;
     let mut owners = child.owners.reader();
-    child.scanned.reread(0..child.scanned.table.records(), &mut |record| {
+    child.scanned.reread(0..child.scanned.table.records(), &mut Vec::new(), &mut |record| {
         let owner = owners.get(record.index)?;
         let place = chunks.partition_point(|chunk| chunk.parents.end <= owner);
         if chunks.get(place).is_none_or(|chunk| owner < chunk.parents.start) {
