@@ -120,7 +120,7 @@ fn children_ticks() -> f64 {
     ticks(15..17)
 }
 
-/// Seconds of CPU from the fields of proc_pid_stat(5), zero-based: 13 and 14 are this process's user and system time,
+/// Seconds of CPU from the fields of `proc_pid_stat(5)`, zero-based: 13 and 14 are this process's user and system time,
 /// 15 and 16 its children's.
 fn ticks(fields: std::ops::Range<usize>) -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();

@@ -8,6 +8,7 @@ use prep::Role;
 use crate::exit_code::ExitCode;
 use crate::failure::{OrFail, Result};
 use crate::identity::target_name;
+use crate::journal::event::Target;
 use crate::journal::state::State;
 use crate::manifest::{Manifest, Totals};
 use crate::output::{self, Results, Table, bytes, count, escape};
@@ -76,11 +77,10 @@ fn sums(state: &State) -> [String; 2] {
             chunks.extend([", ", &count(number), " ", what]);
         }
     }
-    let mut archives = format!(
-        "{} of archives, to {}",
-        bytes(totals.archive_bytes),
-        escape(&target_name(&state.header.target))
-    );
+    let mut archives = format!("{} of archives", bytes(totals.archive_bytes));
+    if state.header.target != Target::Undecided {
+        archives.extend([", to ", &escape(&target_name(&state.header.target))]);
+    }
     if totals.possible_orphans > 0 {
         let orphans = count(totals.possible_orphans);
         archives.extend([

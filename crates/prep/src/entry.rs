@@ -109,12 +109,16 @@ impl Draft {
 /// The key of a record, for people to read: lossy, and cut at 256 bytes.
 pub(crate) fn key_of(content: &[u8], delimiter: u8, column: u32) -> Option<String> {
     let field = Fields::new(content, delimiter).nth(column as usize)?;
-    let value = value(&content[field]);
-    let mut key = String::from_utf8_lossy(&value).into_owned();
+    Some(shown(&value(&content[field])))
+}
+
+/// A key for people to read: lossy, and cut at 256 bytes.
+pub(crate) fn shown(key: &[u8]) -> String {
+    let mut key = String::from_utf8_lossy(key).into_owned();
     if key.len() > MAX_KEY_BYTES {
         let end = (0..=MAX_KEY_BYTES).rev().find(|&end| key.is_char_boundary(end)).unwrap_or(0);
         key.truncate(end);
         key.push('…');
     }
-    Some(key)
+    key
 }

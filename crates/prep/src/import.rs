@@ -11,7 +11,7 @@ use crate::job::{Import, Limits, Role, Settings};
 use crate::plan::Member;
 use crate::reader::Scanned;
 use crate::reject::RejectCode;
-use crate::relate::{KeyHash, KeyHasher, NO_KEY, NO_OWNER, Relative, alike_keys, relate};
+use crate::relate::{Duplicates, KeyHash, KeyHasher, NO_KEY, NO_OWNER, Relative, alike_keys, relate};
 use crate::reporter::Reporter;
 use crate::scan::{Keyer, Record, scan};
 use crate::sizes::{ChildSizes, Load, Sizes};
@@ -39,8 +39,7 @@ pub(crate) struct ImportState {
     pub(crate) child_sizes: Vec<ChildSizes>,
     /// Keys that are equal only after trimming and case folding: how many, and the records of one such pair.
     pub(crate) alike: Option<(u64, [u32; 2])>,
-    /// Keys that several parents bear without a child that refers to them, and the first such parent.
-    pub(crate) unreferenced_duplicates: Option<(u64, u32)>,
+    pub(crate) duplicates: Duplicates,
 }
 
 /// A scanned child.
@@ -147,8 +146,7 @@ impl ImportState {
                 owners: &mut child.owners,
             })
             .collect();
-        let unreferenced_duplicates =
-            relate(&mut parent.table, &keys.exact, &mut relatives, memory.index_bytes)?;
+        let duplicates = relate(&mut parent.table, &keys.exact, &mut relatives, memory.index_bytes)?;
         drop(relatives);
         let alike = alike_keys(&keys.exact, &keys.folded, memory.index_bytes)?;
         drop(keys);
@@ -158,8 +156,7 @@ impl ImportState {
             ChildSizes::count(&child.owners, table, parents, &memory.columns, memory.index_bytes)
         });
         let child_sizes = child_sizes.collect::<Result<_, Error>>()?;
-        let mut state =
-            ImportState { members, parent, children, child_sizes, alike, unreferenced_duplicates };
+        let mut state = ImportState { members, parent, children, child_sizes, alike, duplicates };
         if !state.has_fault() {
             state.reject_groups(settings, memory)?;
         }

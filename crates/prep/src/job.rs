@@ -116,7 +116,9 @@ pub struct Settings {
     pub rejects: RejectPolicy,
     /// Threads for scanning and archiving; 0 (the default) is one per core.
     pub threads: usize,
-    /// Memory for indexes and routed children, in bytes. Default 512 MiB.
+    /// Memory, in bytes, for what is kept of every record, for the index of keys, for routed children and for archives
+    /// being built: two thirds of it; the last is left for the caller's archives that wait to be sent. What does not
+    /// fit is in temporary files, or waits; the blocks being scanned come on top. Default 512 MiB.
     pub memory_bytes: u64,
     /// Directory for temporary files; they are unlinked at creation.
     pub spill_dir: PathBuf,

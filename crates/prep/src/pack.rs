@@ -18,6 +18,7 @@ use crate::job::Role;
 use crate::plan::Chunk;
 use crate::prepare::Prepared;
 use crate::reporter::Reporter;
+use crate::room::Room;
 use crate::route::{Holding, Routed, route};
 
 /// Archives the chunks in parallel on an own thread pool and hands each result to `sink`, which may block (that
@@ -39,6 +40,7 @@ pub fn pack(
         return Ok(());
     }
     let routes = Routes::new(prepared, chunks, reporter)?;
+    let room = Room::new(prepared.settings.memory_bytes / 6);
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let failure = Mutex::new(None);
@@ -47,6 +49,7 @@ pub fn pack(
         while !stop.load(Ordering::Relaxed) {
             let place = next.fetch_add(1, Ordering::Relaxed);
             let Some(chunk) = chunks.get(place) else { return };
+            let _place = room.take(building_bytes(chunk));
             match pack_chunk(prepared, &routes, chunk, place, &mut buffers, sink) {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(())) => stop.store(true, Ordering::Relaxed),
@@ -112,6 +115,11 @@ impl Routes {
 }
 
 type Sink<'a> = &'a (dyn Fn(Packed) -> ControlFlow<()> + Sync);
+
+/// Memory that it takes to build a chunk's archive: its entries, and the archive, a third of them or so.
+fn building_bytes(chunk: &Chunk) -> u64 {
+    chunk.entries.iter().map(|entry| entry.csv_bytes + entry.csv_bytes / 3).sum()
+}
 
 /// What a worker uses again for its next chunk: fresh memory costs a page fault every 4 KiB.
 #[derive(Default)]

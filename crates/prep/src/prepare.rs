@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Position};
 use crate::import::{ImportState, Memory};
 use crate::job::{ChildKind, Job, RejectPolicy, Role, Settings};
 use crate::plan::{Chunk, ChunkPlan, Member};
+use crate::profile::{Profile, profile};
 use crate::reader::{Scanned, content};
 use crate::record::Fields;
 use crate::reject::{Fault, Reject, RejectCode};
@@ -66,6 +67,8 @@ pub struct InputReport {
     pub blank_lines: u64,
     /// Bytes of the longest record as written, its LF included.
     pub widest_record_bytes: u64,
+    /// Keys that several records bear; `None` where nothing refers to the keys.
+    pub duplicate_keys: Option<u64>,
     /// Most children of this module that one parent has (children only).
     pub max_children: u64,
     /// How many parents have more than 200 children of this module (children only).
@@ -162,6 +165,18 @@ impl Prepared {
             },
         )?;
         Ok(written)
+    }
+
+    /// Looks through an input's records for a report: columns never filled, orphans by key.
+    ///
+    /// Cost: reads on until every column was filled once; the whole input again where one never is, or where there
+    /// are orphans.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn profile(&self, input: usize) -> Result<Profile, Error> {
+        let (member, scanned) = self.input(input);
+        profile(member, scanned)
     }
 
     /// The original bytes of an input's header line, its line end included, without a byte order mark.
@@ -420,6 +435,7 @@ fn report_input(
         rejected,
         blank_lines: source.header.blank_lines + summary.blank_lines,
         widest_record_bytes: u64::from(table.widest),
+        duplicate_keys: (place == 0 && !import.children.is_empty()).then_some(import.duplicates.keys),
         max_children: sizes.map_or(0, |sizes| sizes.max.into()),
         parents_above_200: sizes.map_or(0, |sizes| sizes.parents_above),
     }
@@ -436,14 +452,16 @@ fn warn_of_keys(import: &ImportState, warn: &mut dyn FnMut(String)) -> Result<()
     };
     if let Some((count, [first, second])) = import.alike {
         let ((line, key), (other_line, other)) = (place(first)?, place(second)?);
+        let keys = if count == 1 { "key equals" } else { "keys equal" };
         warn(format!(
-            "{count} keys equal another but for case or spaces around them, such as {key:?} in line {line} and {other:?} in line {other_line}; Zoho may join their children"
+            "{count} {keys} another but for case or spaces around them, such as {key:?} in line {line} and {other:?} in line {other_line}; Zoho may join their children"
         ));
     }
-    if let Some((count, first)) = import.unreferenced_duplicates {
+    if let Some((count, first)) = import.duplicates.unreferenced {
         let (line, key) = place(first)?;
+        let (keys, them) = if count == 1 { ("key is", "it") } else { ("keys are", "them") };
         warn(format!(
-            "{count} keys are borne by several records, such as {key:?} in line {line}; no child refers to them"
+            "{count} {keys} borne by several records, such as {key:?} in line {line}; no child refers to {them}"
         ));
     }
     Ok(())

@@ -113,6 +113,25 @@ fn part_bits(key: KeyHash) -> u64 {
     (key >> 64) as u64
 }
 
+/// Keys that several parents bear.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Duplicates {
+    /// How many such keys there are.
+    pub(crate) keys: u64,
+    /// To how many of them no child refers, and the first parent with one of those.
+    pub(crate) unreferenced: Option<(u64, u32)>,
+}
+
+impl Duplicates {
+    fn add(&mut self, more: Duplicates) {
+        self.keys += more.keys;
+        self.unreferenced = match (self.unreferenced, more.unreferenced) {
+            (Some((count, first)), Some((more, other))) => Some((count + more, first.min(other))),
+            (before, more) => before.or(more),
+        };
+    }
+}
+
 /// A child that is to be related.
 #[derive(Debug)]
 pub(crate) struct Relative<'a> {
@@ -126,8 +145,6 @@ pub(crate) struct Relative<'a> {
 /// Finds the owners of all children's records, with an index of at most `bytes`. Records without a parent, or with
 /// several, become rejects, and so do the several parents.
 ///
-/// Returns how many keys several parents bear without a child that refers to them, and the first such parent.
-///
 /// # Errors
 /// `Spill`.
 pub(crate) fn relate(
@@ -135,19 +152,16 @@ pub(crate) fn relate(
     keys: &Column<KeyHash>,
     children: &mut [Relative<'_>],
     bytes: u64,
-) -> Result<Option<(u64, u32)>, Error> {
-    let mut unreferenced: Option<(u64, u32)> = None;
+) -> Result<Duplicates, Error> {
+    let mut duplicates = Duplicates::default();
     for part in Part::all(keys.len(), BYTES_PER_PARENT, bytes) {
         let mut index = ParentIndex::new(keys, part)?;
         for child in children.iter_mut() {
             index.find_owners(child)?;
         }
-        if let Some((count, first)) = index.finish(parents)? {
-            let before = unreferenced.unwrap_or((0, u32::MAX));
-            unreferenced = Some((before.0 + count, before.1.min(first)));
-        }
+        duplicates.add(index.finish(parents)?);
     }
-    Ok(unreferenced)
+    Ok(duplicates)
 }
 
 /// Whom a child belongs to.
@@ -265,23 +279,25 @@ impl ParentIndex<'_> {
         Ok(())
     }
 
-    /// Rejects the parents that share a key to which children refer. How many keys are shared without that, and the
-    /// first parent of such a key.
-    fn finish(self, parents: &mut Table) -> Result<Option<(u64, u32)>, Error> {
+    /// Rejects the parents that share a key to which children refer.
+    fn finish(self, parents: &mut Table) -> Result<Duplicates, Error> {
         let mut rejects = Vec::new();
         if self.table.iter().any(|bearer| bearer.referenced) {
             for_each_key(self.keys, self.part, |record, key| {
                 let key = Bearer::split(key);
-                if self.table.find(key[0], |bearer| bearer.key == key).is_some_and(|bearer| bearer.referenced)
-                {
+                let bearer = self.table.find(key[0], |bearer| bearer.key == key);
+                if bearer.is_some_and(|bearer| bearer.referenced) {
                     rejects.push((record, RejectCode::DuplicateKey));
                 }
             })?;
         }
         parents.reject_all(&mut rejects)?;
-        let unreferenced = || self.table.iter().filter(|bearer| bearer.shared && !bearer.referenced);
-        let first = unreferenced().map(|bearer| bearer.first).min();
-        Ok(first.map(|first| (unreferenced().count() as u64, first)))
+        let mut duplicates = Duplicates::default();
+        for bearer in self.table.iter().filter(|bearer| bearer.shared) {
+            let unreferenced = (!bearer.referenced).then_some((1, bearer.first));
+            duplicates.add(Duplicates { keys: 1, unreferenced });
+        }
+        Ok(duplicates)
     }
 }
 

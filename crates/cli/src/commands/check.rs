@@ -2,7 +2,7 @@
 
 use std::io;
 
-use prep::{InputReport, Prepared, Role};
+use prep::{InputReport, Prepared, Profile, Role};
 use serde_json::{Value, json};
 
 use crate::config::Check;
@@ -20,17 +20,19 @@ use crate::report::Report;
 pub(super) fn execute(config: &Check, progress: &Progress) -> Result<ExitCode> {
     let prepared = prepare(&config.job, progress)?;
     let report = Report::of(&prepared)?;
+    let profiles = (0..prepared.inputs().len()).map(|input| prepared.profile(input));
+    let profiles = profiles.collect::<std::result::Result<Vec<_>, _>>()?;
     progress.finish();
     let printed = if config.output.json {
-        print_json(&config.name, &prepared, &report)
+        print_json(&config.name, &prepared, &profiles, &report)
     } else {
-        print_text(&prepared, &report)
+        print_text(&prepared, &profiles, &report)
     };
     printed.or_fail(ExitCode::Unexpected, || "cannot print the result")?;
     if prepared.must_stop() { Err(report.short_failure()) } else { Ok(ExitCode::Done) }
 }
 
-fn print_text(prepared: &Prepared, report: &Report) -> io::Result<()> {
+fn print_text(prepared: &Prepared, profiles: &[Profile], report: &Report) -> io::Result<()> {
     let mut out = output::stdout();
     let mut table = Table::new([
         "module",
@@ -63,6 +65,13 @@ fn print_text(prepared: &Prepared, report: &Report) -> io::Result<()> {
         ]);
     }
     out.table(&table)?;
+    let findings: Vec<String> = prepared.inputs().iter().zip(profiles).flat_map(findings).collect();
+    if !findings.is_empty() {
+        out.line("")?;
+        for line in &findings {
+            out.line(&escape(line))?;
+        }
+    }
     if !report.is_clean() {
         out.line("")?;
         for line in report.lines() {
@@ -84,12 +93,12 @@ fn print_text(prepared: &Prepared, report: &Report) -> io::Result<()> {
     out.finish()
 }
 
-fn print_json(name: &str, prepared: &Prepared, report: &Report) -> io::Result<()> {
+fn print_json(name: &str, prepared: &Prepared, profiles: &[Profile], report: &Report) -> io::Result<()> {
     let sum = Sum::of(prepared);
     let mut document = json!({
         "name": name,
         "must_stop": prepared.must_stop(),
-        "inputs": prepared.inputs().iter().map(input_json).collect::<Vec<_>>(),
+        "inputs": prepared.inputs().iter().zip(profiles).map(input_json).collect::<Vec<_>>(),
         "warnings": prepared.warnings().iter().map(|warning| json!({
             "file": prepared.inputs()[warning.input].path.to_string_lossy(),
             "message": warning.message,
@@ -104,7 +113,38 @@ fn print_json(name: &str, prepared: &Prepared, report: &Report) -> io::Result<()
     out.finish()
 }
 
-fn input_json(input: &InputReport) -> Value {
+/// What else there is to say of an input, a line each.
+fn findings((input, profile): (&InputReport, &Profile)) -> Vec<String> {
+    let path = input.path.display();
+    let mut lines = Vec::new();
+    let names: Vec<String> =
+        profile.columns_never_filled.iter().map(|&i| format!("`{}`", input.header[i])).collect();
+    if !names.is_empty() {
+        let columns = if names.len() == 1 { "column is" } else { "columns are" };
+        lines.push(format!("{path}: {} {columns} never filled: {}", names.len(), names.join(", ")));
+    }
+    if let Some(keys @ 1..) = input.duplicate_keys {
+        let borne = if keys == 1 { "key is" } else { "keys are" };
+        lines.push(format!("{path}: {} {borne} borne by several records", count(keys)));
+    }
+    if input.parents_above_200 > 0 {
+        let parents = if input.parents_above_200 == 1 { "parent has" } else { "parents have" };
+        lines.push(format!("{path}: {} {parents} more than 200 children", count(input.parents_above_200)));
+    }
+    let orphans: Vec<String> = profile
+        .orphan_keys
+        .iter()
+        .map(|orphan| {
+            format!("`{}` {} (first in line {})", orphan.key, count(orphan.records), orphan.first_line)
+        })
+        .collect();
+    if !orphans.is_empty() {
+        lines.push(format!("{path}: keys with the most orphans: {}", orphans.join(", ")));
+    }
+    lines
+}
+
+fn input_json((input, profile): (&InputReport, &Profile)) -> Value {
     json!({
         "module": input.module,
         "role": input.role,
@@ -122,6 +162,13 @@ fn input_json(input: &InputReport) -> Value {
         "rejected": input.rejected,
         "blank_lines": input.blank_lines,
         "widest_record_bytes": input.widest_record_bytes,
+        "columns_never_filled": profile.columns_never_filled.iter().map(|&i| &input.header[i]).collect::<Vec<_>>(),
+        "duplicate_keys": input.duplicate_keys,
+        "orphan_keys": profile.orphan_keys.iter().map(|orphan| json!({
+            "key": orphan.key,
+            "records": orphan.records,
+            "first_line": orphan.first_line,
+        })).collect::<Vec<_>>(),
         "max_children": (input.role == Role::Child).then_some(input.max_children),
         "parents_above_200": (input.role == Role::Child).then_some(input.parents_above_200),
     })

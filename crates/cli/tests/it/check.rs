@@ -61,6 +61,9 @@ fn every_problem_of_every_input_is_told_with_its_place() {
     Vehicles  subform  vehicles.csv        9         8      0   52 B  ,          UTF-8        7 B              1
     Products  parent   products.csv        0         0      0   19 B  ,          UTF-8        0 B
 
+    contacts.csv: 1 key is borne by several records
+    vehicles.csv: keys with the most orphans: `9` 4 (first in line 4), `\u{1b}[2J` 1 (first in line 5)
+
     products.csv:2: record 1: a quote opens in this record and never closes
       noticed in line 4; the record begins at byte 7
       hint: look at the quotes of this record; a quote inside a quoted field is doubled
@@ -136,13 +139,16 @@ fn json_holds_the_same_for_programs() {
             "ID",
             "Name"
           ],
+          "columns_never_filled": [],
           "delimiter": ",",
+          "duplicate_keys": 1,
           "encoding": "UTF-8",
           "file": "contacts.csv",
           "key_index": 0,
           "kind": null,
           "max_children": null,
           "module": "Contacts",
+          "orphan_keys": [],
           "packed": 1,
           "parents_above_200": null,
           "records": 5,
@@ -159,13 +165,27 @@ fn json_holds_the_same_for_programs() {
             "Contact",
             "Plate"
           ],
+          "columns_never_filled": [],
           "delimiter": ",",
+          "duplicate_keys": null,
           "encoding": "UTF-8",
           "file": "vehicles.csv",
           "key_index": 0,
           "kind": "subform",
           "max_children": 1,
           "module": "Vehicles",
+          "orphan_keys": [
+            {
+              "first_line": 4,
+              "key": "9",
+              "records": 4
+            },
+            {
+              "first_line": 5,
+              "key": "\u001b[2J",
+              "records": 1
+            }
+          ],
           "packed": 1,
           "parents_above_200": 0,
           "records": 9,
@@ -182,13 +202,16 @@ fn json_holds_the_same_for_programs() {
             "Code",
             "X"
           ],
+          "columns_never_filled": [],
           "delimiter": ",",
+          "duplicate_keys": null,
           "encoding": "UTF-8",
           "file": "products.csv",
           "key_index": null,
           "kind": null,
           "max_children": null,
           "module": "Products",
+          "orphan_keys": [],
           "packed": 0,
           "parents_above_200": null,
           "records": 0,

@@ -187,8 +187,35 @@ fn children_without_a_parent_are_rejects_with_their_key() {
     assert_eq!((orphan.position.line, orphan.key.as_deref(), orphan.len_bytes), (3, Some("7"), 4));
     assert_eq!(
         prepared.warnings()[0].message,
-        "1 keys equal another but for case or spaces around them, such as \"1\" in line 2 and \"1 \" in line 4; Zoho may join their children"
+        "1 key equals another but for case or spaces around them, such as \"1\" in line 2 and \"1 \" in line 4; Zoho may join their children"
     );
+}
+
+#[test]
+fn columns_never_filled_and_the_keys_of_most_orphans_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "P", "id,fax,name,\"\"\"x\"\"\"\n1,\"\",,\n2,,b,\n3,f\n");
+    let mut children = "of,v\n1,x\n".to_owned();
+    for orphan in 10..30 {
+        children.push_str(&format!("o{orphan},y\n").repeat(1 + orphan % 7));
+    }
+    write(dir.path(), "C", children);
+    let prepared = prepare(dir.path(), &["C"]);
+    let parents = prepared.profile(0).unwrap();
+    assert_eq!(
+        parents.columns_never_filled,
+        [1, 3],
+        "an empty string in quotes fills nothing, nor does a reject"
+    );
+    assert!(parents.orphan_keys.is_empty());
+    let children = prepared.profile(1).unwrap();
+    assert!(children.columns_never_filled.is_empty());
+    assert_eq!(children.orphan_keys.len(), 10);
+    let first = &children.orphan_keys[0];
+    assert_eq!((first.key.as_str(), first.records, first.first_line), ("o13", 7, 18));
+    assert!(children.orphan_keys.is_sorted_by_key(|orphan| std::cmp::Reverse(orphan.records)));
+    assert_eq!(prepared.inputs()[0].duplicate_keys, Some(0));
+    assert_eq!(prepared.inputs()[1].duplicate_keys, None);
 }
 
 #[test]
@@ -201,9 +228,10 @@ fn a_key_of_several_parents_rejects_them_and_their_children_only_where_children_
         prepared.reject_counts(),
         [(0, RejectCode::DuplicateKey, 2), (1, RejectCode::AmbiguousParent, 2)]
     );
+    assert_eq!(prepared.inputs()[0].duplicate_keys, Some(2));
     assert_eq!(
         prepared.warnings()[0].message,
-        "1 keys are borne by several records, such as \"3\" in line 5; no child refers to them"
+        "1 key is borne by several records, such as \"3\" in line 5; no child refers to it"
     );
 }
 

@@ -176,6 +176,25 @@ fn check(files: &Files, chunk_records: u32, max_archive_bytes: u64) -> Result<()
         prop_assert_eq!(input.records, input.packed + input.rejected);
     }
 
+    // Rejects are found alike one by one and in one pass.
+    for input in 0..prepared.inputs().len() {
+        let mut in_one_pass = Vec::new();
+        prepared
+            .for_each_reject(input, &mut |reject, raw| {
+                assert_eq!(reject.len_bytes, raw.len() as u64);
+                in_one_pass.push(reject.clone());
+                Ok(())
+            })
+            .unwrap()
+            .unwrap();
+        let mut one_by_one: Vec<_> = RejectCode::ALL
+            .into_iter()
+            .flat_map(|code| prepared.first_rejects(input, code, usize::MAX).unwrap())
+            .collect();
+        one_by_one.sort_by_key(|reject| reject.position.record);
+        prop_assert_eq!(in_one_pass, one_by_one);
+    }
+
     let output = pack_all(&prepared);
     let mut parents = Vec::new();
     let mut children = vec![BTreeMap::<usize, Vec<Vec<String>>>::new(); files.children.len()];
@@ -218,8 +237,10 @@ fn check(files: &Files, chunk_records: u32, max_archive_bytes: u64) -> Result<()
         prop_assert_eq!(found, &expected, "all children, each parent's in order");
     }
 
-    // The same again with one thread and everything spilled.
-    let spilled = Settings { threads: 1, memory_bytes: 0, spill_dir: dir.path().to_owned(), ..settings };
+    // The same again with other numbers of threads and everything spilled: pages of the fewest records, the keys'
+    // index in as many parts as may be.
+    let threads = if chunk_records.is_multiple_of(2) { 1 } else { 7 };
+    let spilled = Settings { threads, memory_bytes: 0, spill_dir: dir.path().to_owned(), ..settings };
     let again = prep::prepare(&job(dir.path(), &modules, spilled), &()).unwrap();
     prop_assert_eq!(again.plan().digest(), prepared.plan().digest());
     let again = pack_all(&again);
