@@ -74,8 +74,8 @@ pub enum Packed {
 
 /// Builds the ZIP of some entries, each a name and its bytes: the same ones give the same ZIP on every system.
 ///
-/// The entries stand in the order given, deflated (stored at level 0), dated 1980-01-01 00:00, with neither data descriptors nor extra
-/// fields nor zip64.
+/// The entries stand in the order given, deflated (stored at level 0), dated 1980-01-01 00:00, with neither data
+/// descriptors nor extra fields nor zip64.
 ///
 /// # Errors
 /// Those of the ZIP writer.
@@ -86,14 +86,14 @@ pub(crate) fn build<'a>(
     let uncompressed: usize = entries.clone().map(|(_, csv)| csv.len()).sum();
     // CSV rarely packs worse than 3:1; the buffer grows where it does.
     let mut zip = ZipWriter::new(Cursor::new(Vec::with_capacity(uncompressed / 3 + 4096)));
-    // Level 0 is no compression at all: such an entry is stored.
-    let (method, level) = match level {
+    // The zip crate deflates from level 1 on, and takes no level for what it stores.
+    let (method, compression_level) = match level {
         0 => (CompressionMethod::Stored, None),
-        level => (CompressionMethod::Deflated, Some(i64::from(level))),
+        _ => (CompressionMethod::Deflated, Some(i64::from(level))),
     };
     let options = SimpleFileOptions::default()
         .compression_method(method)
-        .compression_level(level)
+        .compression_level(compression_level)
         .last_modified_time(DateTime::default())
         .unix_permissions(0o644)
         .large_file(false);
@@ -110,4 +110,26 @@ pub(crate) fn build<'a>(
 /// twice, the archive's end 22 (APPNOTE.TXT 4.3.7, 4.3.12, 4.3.16).
 pub(crate) fn bound(name_len: usize, csv_bytes: u64) -> u64 {
     csv_bytes + csv_bytes / 8 + 1024 + 2 * name_len as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn every_level_gives_an_archive_within_the_bound_and_level_0_stores() {
+        let csv = "Id,Name\n".repeat(1000);
+        for level in 0..=9 {
+            let bytes = build([("Things.csv", csv.as_bytes())].into_iter(), level).unwrap();
+            assert!(bytes.len() as u64 <= bound("Things.csv".len(), csv.len() as u64), "level {level}");
+            let mut zip = zip::ZipArchive::new(Cursor::new(bytes)).unwrap();
+            let mut entry = zip.by_index(0).unwrap();
+            assert_eq!(entry.compressed_size() == entry.size(), level == 0, "level {level}");
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            assert_eq!(text, csv, "level {level}");
+        }
+    }
 }
