@@ -8,7 +8,6 @@
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links, reason = "the same")]
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -39,21 +38,44 @@ pub(crate) struct Cli {
     pub command: Command,
 }
 
+/// Sets an older run aside.
+const RESTART: &str = "--restart";
+
 /// What was typed, quoted so that a POSIX shell takes it for the same. Holds no secret: none is ever an argument.
-pub(crate) fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
-    let mut line = "zbulk".to_owned();
-    for argument in arguments.skip(1) {
-        let argument = argument.to_string_lossy();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-        line.push(' ');
-        if !argument.is_empty() && argument.chars().all(plain) {
-            line.push_str(&argument);
-        } else {
-            write!(line, "'{}'", argument.replace('\'', r"'\''"))
-                .expect("invariant: a String takes every write");
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct CommandLine {
+    /// All of it.
+    pub(crate) typed: String,
+    /// Without `--restart`: what goes on with the run that was begun, and does not begin it once more.
+    pub(crate) onward: String,
+}
+
+impl CommandLine {
+    /// From the arguments of a process, its own name first.
+    pub(crate) fn of(arguments: impl Iterator<Item = OsString>) -> CommandLine {
+        let mut line = CommandLine { typed: "zbulk".to_owned(), onward: "zbulk".to_owned() };
+        let mut is_option = true;
+        for argument in arguments.skip(1) {
+            let argument = argument.to_string_lossy();
+            let word = format!(" {}", quoted(&argument));
+            line.typed.push_str(&word);
+            is_option &= argument != "--";
+            if !(is_option && argument == RESTART) {
+                line.onward.push_str(&word);
+            }
         }
+        line
     }
-    line
+}
+
+/// An argument as a POSIX shell takes it.
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
+    }
 }
 
 /// One command of the tool.
@@ -146,6 +168,8 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = texts::OUTPUT)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
+    pub(crate) restart: RestartArgs,
+    #[command(flatten)]
     pub(crate) keep: KeepArgs,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -211,6 +235,8 @@ pub(crate) struct PackArgs {
     pub(crate) user: UserArgs,
     #[command(flatten)]
     pub(crate) dir: DirArgs,
+    #[command(flatten)]
+    pub(crate) restart: RestartArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
@@ -379,6 +405,18 @@ pub(crate) struct DirArgs {
     /// Needs neither credentials nor an organisation. Accepted archives are kept under DIR/sandbox.
     #[arg(long)]
     pub(crate) sandbox: bool,
+}
+
+/// What becomes of an older run in DIR.
+#[derive(Debug, Args, Default)]
+#[command(next_help_heading = texts::OUTPUT)]
+pub(crate) struct RestartArgs {
+    /// Set an older run in DIR aside and begin anew
+    ///
+    /// It is moved to DIR/set-aside-1 (2, 3 and so on), never deleted, once the inputs are found good. Everything is
+    /// then sent again, also what that run has uploaded. Without an older run it changes nothing.
+    #[arg(long)]
+    pub(crate) restart: bool,
 }
 
 /// Whether archives are kept.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap_complete::Shell;
 use upload::DataCentre;
 
-use crate::args::Cli;
+use crate::args::{Cli, CommandLine};
 use crate::output::Paint;
 
 mod credentials;
@@ -93,6 +93,8 @@ pub(crate) struct Run {
     pub keep_archives: bool,
     /// The same up to the network call, which is left out.
     pub dry_run: bool,
+    /// Whether an older run in DIR is set aside.
+    pub restart: bool,
     /// How results and progress are shown.
     pub output: Output,
 }
@@ -132,6 +134,8 @@ pub(crate) struct Pack {
     pub job: prep::Job,
     /// Whether DIR is that of a rehearsal.
     pub sandbox: bool,
+    /// Whether an older run in DIR is set aside.
+    pub restart: bool,
     /// How results and progress are shown.
     pub output: Output,
 }
@@ -249,8 +253,8 @@ pub(crate) struct Output {
     pub progress: ProgressMode,
     /// Whether standard error may be coloured; decided, no longer `auto`.
     pub color_stderr: bool,
-    /// What was typed, quoted for a POSIX shell: the command that goes on. Holds no secret: none is ever an argument.
-    pub command_line: String,
+    /// What was typed, and the command that goes on.
+    pub command_line: CommandLine,
     /// What the user should know about the configuration, such as a mistyped environment variable.
     pub notes: Vec<String>,
 }

@@ -222,8 +222,8 @@ impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Failure {
         match &error {
             JournalError::Damaged { .. } => Failure::new(ExitCode::Journal, error).hint(
-                "put back a copy of the journal if there is one; otherwise move the output directory aside and run \
-                 again: everything is then sent anew",
+                "put back a copy of the journal if there is one; otherwise `zbulk run --restart` sets the run aside \
+                 and sends everything anew",
             ),
             JournalError::Newer { .. } => {
                 Failure::new(ExitCode::Journal, error).hint("go on with the version that wrote it, or a later one")

@@ -30,6 +30,7 @@ mod rejects;
 mod report;
 mod runtime;
 mod session;
+mod set_aside;
 mod summary;
 mod work;
 
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let environment = Environment::of_process();
     let paint = config::error_paint(&cli, &environment);
-    let command_line = args::command_line(std::env::args_os());
+    let command_line = args::CommandLine::of(std::env::args_os());
     config::resolve(&cli, &environment, &command_line)
         .and_then(commands::execute)
         .unwrap_or_else(|failure| failure.report(paint))

@@ -111,12 +111,19 @@ impl Scratch {
     /// # Errors
     /// Those of the file system, and of [`OutputDir::enter`].
     pub(crate) fn of(dir: &OutputDir) -> Result<Scratch, EnterError> {
-        let failed = |source| EnterError::Create { path: std::env::temp_dir(), source };
-        let temp = tempfile::tempdir().map_err(failed)?;
-        match fs::copy(dir.path().join(journal::FILE_NAME), temp.path().join(journal::FILE_NAME)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
+        let scratch = Scratch::empty()?;
+        match fs::copy(dir.path().join(journal::FILE_NAME), scratch.dir.path().join(journal::FILE_NAME)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot_create(error)),
+            _ => Ok(scratch),
         }
+    }
+
+    /// One without a journal.
+    ///
+    /// # Errors
+    /// As for [`Scratch::of`].
+    pub(crate) fn empty() -> Result<Scratch, EnterError> {
+        let temp = tempfile::tempdir().map_err(cannot_create)?;
         Ok(Scratch { dir: OutputDir::enter(temp.path())?, _temp: temp })
     }
 
@@ -124,6 +131,10 @@ impl Scratch {
     pub(crate) fn dir(&self) -> &OutputDir {
         &self.dir
     }
+}
+
+fn cannot_create(source: io::Error) -> EnterError {
+    EnterError::Create { path: std::env::temp_dir(), source }
 }
 
 impl From<EnterError> for Failure {

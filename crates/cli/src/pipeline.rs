@@ -312,6 +312,8 @@ fn amount(archive: &Archive) -> Amount {
 
 fn other_records(archive: &str, entry: &str) -> Failure {
     let message = format!("{archive} does not come out as it was journaled: {entry} holds other records");
-    Failure::message(ExitCode::Journal, message)
-        .hint("put the inputs back as they were when the run began, or name another directory with --out")
+    Failure::message(ExitCode::Journal, message).hint(
+        "put the inputs back as they were when the run began, or name another directory with --out\n\
+             `zbulk run --restart` sets this run aside, and sends everything anew",
+    )
 }

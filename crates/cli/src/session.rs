@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use prep::{Chunk, Job, Prepared};
 
+use crate::args::CommandLine;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Problem, Result};
 use crate::identity::{self, TOOL};
@@ -22,6 +23,7 @@ use crate::progress::Progress;
 use crate::publish::create_dir;
 use crate::rejects;
 use crate::report::Report;
+use crate::set_aside;
 
 /// The directory of kept archives in DIR.
 pub(crate) const ARCHIVES: &str = "archives";
@@ -36,8 +38,10 @@ pub(crate) struct Task<'a> {
     pub(crate) target: Option<Target>,
     /// What to note as the target of a new run.
     pub(crate) new_target: Target,
+    /// Whether an older run is set aside.
+    pub(crate) restart: bool,
     /// What was typed.
-    pub(crate) command_line: &'a str,
+    pub(crate) command_line: &'a CommandLine,
 }
 
 /// A run whose plan stands.
@@ -62,7 +66,8 @@ impl Session {
         progress: &Arc<Progress>,
     ) -> Result<Session> {
         // Before the long scan: damage, a newer format, or another target.
-        let old = open(dir, progress)?;
+        // A run that is to be set aside need not be readable.
+        let old = if task.restart { None } else { open(dir, progress)? };
         if let Some(old) = &old
             && old.state().attempted
             && let Some(target) = &task.target
@@ -70,7 +75,10 @@ impl Session {
         {
             return Err(another_run(dir.path(), vec![difference]));
         }
-        let prepared = scan(task.job, interrupt, progress, task.command_line).await?;
+        let prepared = scan(task.job, interrupt, progress, &task.command_line.typed).await?;
+        if task.restart && !prepared.must_stop() {
+            restart(dir.path(), progress)?;
+        }
         let journal = begin_or_go_on(dir, old, &task, &prepared, progress)?;
         let chunks = identity::leaves(journal.state(), &prepared)?;
         Ok(Session { journal, prepared, chunks })
@@ -121,6 +129,20 @@ fn begin_or_go_on(
         ));
     }
     Ok(Journal::create(dir, header, identity::plan(prepared))?)
+}
+
+/// Sets an older run aside, and says to where.
+fn restart(dir: &Path, progress: &Progress) -> Result<()> {
+    let is_needed = set_aside::is_needed(dir)
+        .or_fail(ExitCode::Unexpected, || format!("cannot look for a run in `{}`", dir.display()))?;
+    if !is_needed {
+        progress.note(&format!("--restart: there is no run in `{}` to set aside", dir.display()));
+        return Ok(());
+    }
+    let place = set_aside::set_aside(dir)
+        .or_fail(ExitCode::Unexpected, || format!("cannot set the run in `{}` aside", dir.display()))?;
+    progress.note(&format!("the older run is set aside: it is in `{}` now", place.display()));
+    Ok(())
 }
 
 /// Whether DIR holds the journal of a run.
@@ -189,7 +211,10 @@ pub(crate) fn another_run(dir: &Path, differences: Vec<String>) -> Failure {
     let problem =
         Problem::message(format!("`{}` holds another run, of which something was sent", dir.display()))
             .details(differences)
-            .hint("undo the difference to go on with that run, or name another directory with --out");
+            .hint(
+                "undo the difference to go on with that run, or name another directory with --out\n\
+                 `zbulk run --restart` sets that run aside, and sends everything anew",
+            );
     Failure::many(ExitCode::Journal, vec![problem])
 }
 

@@ -141,7 +141,7 @@ pub(crate) fn report(ended: Ended, goal: Goal, output: &Output) -> Result<ExitCo
     let Ended { state, exit, signal, failure, failed } = ended;
     let so_far = state.as_ref().map(|state| goal.progress(state)).unwrap_or_default();
     let printed = state.map_or(Ok(()), |state| summary::print(&state, output.json));
-    let command_line = &output.command_line;
+    let command_line = &output.command_line.onward;
     match (failure, signal) {
         (Some(failure), _) => Err(failure.hint_more(&run_again(command_line))),
         (None, Some(signal)) => Err(interrupted(signal, &so_far, command_line)),

@@ -106,12 +106,13 @@ fn no_argument_takes_a_secret() {
 #[test]
 fn every_setting_with_a_flag_has_that_flag_and_no_other_flag_is_forgotten() {
     // Given on the command line only: what to work on, what to show, and the sandbox's own.
-    const ONLY_TYPED: [&str; 17] = [
+    const ONLY_TYPED: [&str; 18] = [
         "job",
         "module",
         "csv",
         "sandbox",
         "dry-run",
+        "restart",
         "ca-file",
         "json",
         "quiet",
@@ -146,10 +147,20 @@ fn every_setting_with_a_flag_has_that_flag_and_no_other_flag_is_forgotten() {
 
 #[test]
 fn what_was_typed_is_quoted_for_a_shell() {
-    let line = |arguments: &[&str]| command_line(arguments.iter().map(OsString::from));
+    let line = |arguments: &[&str]| CommandLine::of(arguments.iter().map(OsString::from)).typed;
     assert_eq!(line(&["/usr/bin/zbulk", "run", "a.toml", "--level=9"]), "zbulk run a.toml --level=9");
     assert_eq!(
         line(&["zbulk", "run", "my job.toml", "", "it's", "$HOME"]),
         r"zbulk run 'my job.toml' '' 'it'\''s' '$HOME'"
     );
+}
+
+#[test]
+fn the_command_that_goes_on_does_not_begin_anew() {
+    let line = |arguments: &[&str]| CommandLine::of(arguments.iter().map(OsString::from));
+    let restarted = line(&["zbulk", "run", "--restart", "my job.toml", "--sandbox"]);
+    assert_eq!(restarted.typed, "zbulk run --restart 'my job.toml' --sandbox");
+    assert_eq!(restarted.onward, "zbulk run 'my job.toml' --sandbox");
+    // After `--` it is a job file's name.
+    assert_eq!(line(&["zbulk", "run", "--", "--restart"]).onward, "zbulk run -- --restart");
 }

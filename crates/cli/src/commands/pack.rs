@@ -39,9 +39,10 @@ async fn pack(
     interrupt: &Interrupt,
     progress: &Arc<Progress>,
 ) -> Result<ExitCode> {
-    let config::Pack { name, job, sandbox, output, .. } = config;
+    let config::Pack { name, job, sandbox, restart, output, .. } = config;
     let new_target = if *sandbox { Target::Sandbox } else { Target::Undecided };
-    let task = Task { name, job, target: None, new_target, command_line: &output.command_line };
+    let command_line = &output.command_line;
+    let task = Task { name, job, target: None, new_target, restart: *restart, command_line };
     let Session { journal, prepared, mut chunks } = Session::begin(dir, task, interrupt, progress).await?;
     let archives = session::archives(dir.path())?;
     chunks.retain(|chunk| !is_kept(journal.state(), &archives, &chunk.name));

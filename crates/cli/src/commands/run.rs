@@ -24,7 +24,8 @@ pub(crate) fn execute(config: config::Run, progress: &Arc<Progress>) -> Result<E
         let dir = OutputDir::enter(&config.dir)?;
         if config.dry_run {
             // The same on a scratch copy, so that nothing is left behind.
-            let result = match Scratch::of(&dir) {
+            let scratch = if config.restart { Scratch::empty() } else { Scratch::of(&dir) };
+            let result = match scratch {
                 Ok(scratch) => run(config, scratch.dir(), &interrupt, progress).await,
                 Err(error) => Err(error.into()),
             };
@@ -46,7 +47,7 @@ async fn run(
     interrupt: &Interrupt,
     progress: &Arc<Progress>,
 ) -> Result<ExitCode> {
-    let config::Run { name, job, destination, pace, keep_archives, dry_run, output, .. } = config;
+    let config::Run { name, job, destination, pace, keep_archives, dry_run, restart, output, .. } = config;
     let target = target_of(&destination);
     let link = Link::new(destination, pace, dir.path(), progress).await?;
     let task = Task {
@@ -54,6 +55,8 @@ async fn run(
         job: &job,
         target: Some(target.clone()),
         new_target: target,
+        // A dry run sets nothing aside; what it is given is empty.
+        restart: restart && !dry_run,
         command_line: &output.command_line,
     };
     let Session { journal, prepared, mut chunks } = Session::begin(dir, task, interrupt, progress).await?;

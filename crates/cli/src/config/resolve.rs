@@ -9,8 +9,8 @@ use super::resolver::{JobSource, MAX_FILE_BYTES, Resolver};
 use super::setting::Key;
 use super::{AuthCheck, Check, Config, Destination, Pack, Plan, Run, Sandbox, Status, Upload, Verify};
 use crate::args::{
-    AuthCheckArgs, AuthCommand, CheckArgs, Cli, Command, PackArgs, PlanArgs, RunArgs, SandboxArgs,
-    SchemaCommand, StatusArgs, UploadArgs, VerifyArgs,
+    AuthCheckArgs, AuthCommand, CheckArgs, Cli, Command, CommandLine, PackArgs, PlanArgs, RunArgs,
+    SandboxArgs, SchemaCommand, StatusArgs, UploadArgs, VerifyArgs,
 };
 use crate::failure::{Problem, Result};
 
@@ -18,7 +18,7 @@ use crate::failure::{Problem, Result};
 ///
 /// # Errors
 /// Exit code 2 with every problem that can be seen before work begins.
-pub(crate) fn resolve(cli: &Cli, environment: &Environment, command_line: &str) -> Result<Config> {
+pub(crate) fn resolve(cli: &Cli, environment: &Environment, command_line: &CommandLine) -> Result<Config> {
     let context = Context { environment, command_line };
     match &cli.command {
         Command::Run(args) => run(args, context),
@@ -40,7 +40,7 @@ pub(crate) fn resolve(cli: &Cli, environment: &Environment, command_line: &str) 
 #[derive(Clone, Copy)]
 struct Context<'e> {
     environment: &'e Environment,
-    command_line: &'e str,
+    command_line: &'e CommandLine,
 }
 
 fn run(args: &RunArgs, context: Context<'_>) -> Result<Config> {
@@ -63,10 +63,11 @@ fn run(args: &RunArgs, context: Context<'_>) -> Result<Config> {
     let pace = resolver.pace(&args.target.ca_file);
     let keep_archives = resolver.keep_archives();
     let name = resolver.name();
-    let dry_run = args.dry_run;
+    let (dry_run, restart) = (args.dry_run, args.restart.restart);
     let config = move || {
         let (name, dir, job, destination) = (name?, dir?, job?, destination?);
-        Some(Config::Run(Run { name, dir, job, destination, pace, keep_archives, dry_run, output }))
+        let run = Run { name, dir, job, destination, pace, keep_archives, dry_run, restart, output };
+        Some(Config::Run(run))
     };
     resolver.finish(config())
 }
@@ -94,10 +95,11 @@ fn pack(args: &PackArgs, context: Context<'_>) -> Result<Config> {
     let flags = layer(&[&args.dir, &args.limits, &args.machine, &args.user, &args.show]);
     let mut resolver = Resolver::new(context.environment, flags, JobSource::work(&args.job));
     let output = resolver.output(args.result.json, &args.show, context.command_line);
-    let sandbox = args.dir.sandbox;
+    let (sandbox, restart) = (args.dir.sandbox, args.restart.restart);
     let dir = resolver.dir_to_fill(sandbox);
     let (name, job) = (resolver.name(), resolver.job(dir.as_deref()));
-    let config = move || Some(Config::Pack(Pack { name: name?, dir: dir?, job: job?, sandbox, output }));
+    let config =
+        move || Some(Config::Pack(Pack { name: name?, dir: dir?, job: job?, sandbox, restart, output }));
     resolver.finish(config())
 }
 

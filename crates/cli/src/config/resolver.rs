@@ -15,7 +15,7 @@ use super::job_file::{JobFile, STANDARD_INPUT, read_text};
 use super::parse::{self, Parsed};
 use super::setting::{Given, Key, Layer, Layers};
 use super::{Output, Pace, ProgressMode, Zoho, user_file};
-use crate::args::{JobArgs, ShowArgs};
+use crate::args::{CommandLine, JobArgs, ShowArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Problem, Result};
 
@@ -310,7 +310,7 @@ impl<'e> Resolver<'e> {
     }
 
     /// How results are shown.
-    pub(super) fn output(&mut self, json: bool, show: &ShowArgs, command_line: &str) -> Output {
+    pub(super) fn output(&mut self, json: bool, show: &ShowArgs, command_line: &CommandLine) -> Output {
         let progress =
             self.value(Key::Progress, ProgressMode::Auto, |text| parse::choice(text, &ONE_OF_TIMES));
         let color = self.value(Key::Color, ProgressMode::Auto, |text| parse::choice(text, &ONE_OF_TIMES));
@@ -325,7 +325,7 @@ impl<'e> Resolver<'e> {
             verbosity: show.verbose,
             progress,
             color_stderr: decide(std::io::stderr().is_terminal()),
-            command_line: command_line.to_owned(),
+            command_line: command_line.clone(),
             notes: std::mem::take(&mut self.notes),
         }
     }

@@ -4,6 +4,7 @@ use tempfile::TempDir;
 use upload::{ErrorKind, FileId};
 
 use super::*;
+use crate::args::CommandLine;
 use crate::config::{Output, ProgressMode};
 use crate::journal::fixture::{cut_off, header, name, packed, plan};
 use crate::output_dir::OutputDir;
@@ -53,7 +54,7 @@ fn silent() -> Arc<Progress> {
         verbosity: 0,
         progress: ProgressMode::Never,
         color_stderr: false,
-        command_line: String::new(),
+        command_line: CommandLine::default(),
         notes: Vec::new(),
     })
 }

@@ -11,6 +11,7 @@ mod display;
 mod exit_codes;
 mod kills;
 mod plan;
+mod restart;
 mod run;
 mod sandbox;
 mod secrets;
