@@ -52,6 +52,22 @@ impl Problem {
         self
     }
 
+    /// Whether the system failed to read what the user has rightly named.
+    pub(crate) fn is_of_the_system(&self) -> bool {
+        use io::ErrorKind as Kind;
+        self.error.chain().filter_map(|layer| layer.downcast_ref::<io::Error>()).any(|error| {
+            !matches!(
+                error.kind(),
+                Kind::NotFound
+                    | Kind::PermissionDenied
+                    | Kind::IsADirectory
+                    | Kind::NotADirectory
+                    | Kind::InvalidInput
+                    | Kind::InvalidFilename
+            )
+        })
+    }
+
     /// The layers, outermost first.
     pub(crate) fn layers(&self) -> impl Iterator<Item = String> {
         self.error.chain().map(ToString::to_string)
@@ -185,6 +201,18 @@ mod tests {
         hint: chmod u+w x.zbulk
               then run it again
         ");
+    }
+
+    #[test]
+    fn what_the_system_fails_to_read_is_no_mistake_of_the_user() {
+        let problem = |kind: io::ErrorKind| {
+            Problem::new(anyhow::Error::new(io::Error::from(kind)).context("cannot read x"))
+        };
+        assert!(!problem(io::ErrorKind::NotFound).is_of_the_system());
+        assert!(!problem(io::ErrorKind::PermissionDenied).is_of_the_system());
+        assert!(problem(io::ErrorKind::StorageFull).is_of_the_system());
+        assert!(Problem::new(anyhow::Error::new(io::Error::from_raw_os_error(5))).is_of_the_system(), "EIO");
+        assert!(!Problem::message("x is no number").is_of_the_system());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use url::{Url, form_urlencoded};
 
 use crate::excerpt::Redactor;
 use crate::multipart::Payload;
-use crate::refresh_log::RefreshLog;
+use crate::refresh_log::{LogError, RefreshLog};
 use crate::reporter::Reporter;
 use crate::throttle::{Stop, Throttle};
 use crate::token_answer::{self, TokenAnswer};
@@ -178,9 +178,8 @@ impl TokenCache {
                 "set ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET and ZOHO_REFRESH_TOKEN, or ZOHO_ACCESS_TOKEN",
             ));
         }
-        let log = RefreshLog::open(refresh_log, shared.wall.now()).map_err(|source| {
-            Error::new(ErrorKind::Io, "cannot read the log of token refreshes").with_source(source)
-        })?;
+        let log = RefreshLog::open(refresh_log, shared.wall.now())
+            .map_err(|error| Error::new(ErrorKind::Io, error.to_string()).with_source(error.source))?;
         Ok(TokenCache {
             credentials,
             token_url,
@@ -414,10 +413,10 @@ fn unusable(source: &str) -> Stop {
     )
 }
 
-fn log_failed(error: &std::io::Error) -> Stop {
+fn log_failed(error: &LogError) -> Stop {
     Stop::new(
         ErrorKind::Io,
-        format!("cannot write the log of token refreshes: {error}"),
+        format!("{error}: {}", error.source),
         "check that the output directory can be written",
     )
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -19,6 +19,15 @@ pub(crate) const WINDOW: Duration = Duration::from_mins(10);
 /// Zoho's window begins when the request arrives there.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// A log that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} the log of token refreshes `{}`", path.display())]
+pub(crate) struct LogError {
+    action: &'static str,
+    path: PathBuf,
+    pub(crate) source: io::Error,
+}
+
 #[derive(Debug)]
 pub(crate) struct RefreshLog {
     path: Option<PathBuf>,
@@ -28,12 +37,18 @@ pub(crate) struct RefreshLog {
 
 impl RefreshLog {
     /// Reads what earlier runs have left; no file is an empty log.
-    pub(crate) fn open(path: Option<PathBuf>, now: SystemTime) -> io::Result<RefreshLog> {
-        let text = match path.as_deref().map(fs::read_to_string) {
-            Some(Ok(text)) => text,
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Some(Err(_)) | None => String::new(),
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn open(path: Option<PathBuf>, now: SystemTime) -> Result<RefreshLog, LogError> {
+        let bytes = match path.as_deref().map(fs::read) {
+            Some(Ok(bytes)) => bytes,
+            Some(Err(source)) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(LogError { action: "read", path: path.unwrap_or_default(), source });
+            }
+            Some(Err(_)) | None => Vec::new(),
         };
+        let text = String::from_utf8_lossy(&bytes);
         let mut times = Vec::new();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let time = match line.trim().parse::<Timestamp>() {
@@ -46,7 +61,8 @@ impl RefreshLog {
                 }
             };
             // A clock set back since would make a time of the future hold up every refresh until then.
-            times.push(SystemTime::try_from(time).map_err(io::Error::other)?.min(now));
+            // What `SystemTime` cannot hold is as good as never: it is long ago or far ahead.
+            times.push(SystemTime::try_from(time).unwrap_or(now).min(now));
         }
         times.sort_unstable();
         Ok(RefreshLog { path, times: times.into() })
@@ -67,29 +83,43 @@ impl RefreshLog {
     }
 
     /// A request goes out now.
-    pub(crate) fn record(&mut self, now: SystemTime) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn record(&mut self, now: SystemTime) -> Result<(), LogError> {
         self.times.push_back(now);
         self.save()
     }
 
     /// The request that was recorded last never went out.
-    pub(crate) fn forget_last(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn forget_last(&mut self) -> Result<(), LogError> {
         self.times.pop_back();
         self.save()
     }
 
-    fn save(&self) -> io::Result<()> {
+    fn save(&self) -> Result<(), LogError> {
         let Some(path) = &self.path else { return Ok(()) };
+        self.replace(path).map_err(|source| LogError { action: "write", path: path.clone(), source })
+    }
+
+    fn replace(&self, path: &Path) -> io::Result<()> {
         let mut text = String::new();
         for time in &self.times {
             let time = Timestamp::try_from(*time).map_err(io::Error::other)?;
             text.push_str(&time.to_string());
             text.push('\n');
         }
-        let mut draft = path.clone().into_os_string();
+        let mut draft = path.to_owned().into_os_string();
         draft.push(".new");
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        // What a killed process has left, and a link that somebody has put there, is replaced and not written to.
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(text.as_bytes())?;
         fs::rename(&draft, path)
     }
@@ -137,14 +167,31 @@ mod tests {
     fn a_line_that_a_power_cut_has_spoiled_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("refreshes");
-        fs::write(&path, format!("\0\0\0\n{}", "2023-11-14T22:13:20Z\n".repeat(8))).unwrap();
+        fs::write(&path, [&b"\0\xff\0\n"[..], &b"2023-11-14T22:13:20Z\n".repeat(8)].concat()).unwrap();
         assert_eq!(RefreshLog::open(Some(path), at(0)).unwrap().wait(at(0)).as_secs(), 601);
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_an_error_and_not_an_empty_log() {
+    fn a_link_in_the_place_of_the_draft_is_not_followed() {
+        use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
-        assert!(RefreshLog::open(Some(dir.path().to_owned()), at(0)).is_err());
+        let (path, precious) = (dir.path().join("refreshes"), dir.path().join("precious"));
+        fs::write(&precious, "precious").unwrap();
+        std::os::unix::fs::symlink(&precious, dir.path().join("refreshes.new")).unwrap();
+        let mut log = RefreshLog::open(Some(path.clone()), at(0)).unwrap();
+        log.record(at(0)).unwrap();
+        assert_eq!(fs::read(&precious).unwrap(), b"precious");
+        let found = fs::symlink_metadata(&path).unwrap();
+        assert!(found.is_file());
+        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_an_error_with_its_path_and_not_an_empty_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = RefreshLog::open(Some(dir.path().to_owned()), at(0)).unwrap_err();
+        assert!(error.to_string().contains(dir.path().to_str().unwrap()), "{error}");
+        assert_eq!(error.source.kind(), io::ErrorKind::IsADirectory);
     }
 
     #[test]

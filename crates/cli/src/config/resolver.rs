@@ -19,6 +19,8 @@ use crate::args::{CommandLine, JobArgs, ShowArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Problem, Result};
 
+mod dir;
+
 /// The largest fault plan and certificate file that is read.
 pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -126,7 +128,9 @@ impl<'e> Resolver<'e> {
                     self.problems.truncate(MAX_PROBLEMS);
                     self.problems.push(Problem::message(format!("{more} more problems of this kind")));
                 }
-                Err(Failure::many(ExitCode::Usage, self.problems))
+                let is_usage = !self.problems.iter().any(Problem::is_of_the_system);
+                let exit = if is_usage { ExitCode::Usage } else { ExitCode::Unexpected };
+                Err(Failure::many(exit, self.problems))
             }
         }
     }
@@ -257,56 +261,6 @@ impl<'e> Resolver<'e> {
                 self.problems.push(problem.hint("the sandbox has its own address: leave one of the two out"));
             }
         }
-    }
-
-    /// DIR for a command that fills it: it or its parent must be there.
-    pub(super) fn dir_to_fill(&mut self, sandbox: bool) -> Option<PathBuf> {
-        let dir = self.dir(sandbox)?;
-        let parent = match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        if dir.exists() {
-            if !dir.is_dir() {
-                self.problem(
-                    Problem::message(format!("the output directory {} is a file", dir.display()))
-                        .hint("remove the file, or name another directory with --out"),
-                );
-            }
-        } else if !parent.is_dir() {
-            self.problem(
-                Problem::message(format!(
-                    "the output directory {} cannot be created: {} is no directory",
-                    dir.display(),
-                    parent.display()
-                ))
-                .hint(format!("mkdir -p {}", parent.display())),
-            );
-        }
-        Some(dir)
-    }
-
-    /// DIR for a command that needs what `filled_by` left there.
-    pub(super) fn dir_to_read(&mut self, sandbox: bool, filled_by: &str) -> Option<PathBuf> {
-        let dir = self.dir(sandbox)?;
-        if dir.is_dir() {
-            return Some(dir);
-        }
-        let mut hint = format!("`{filled_by}` makes it; name another one with --out");
-        if !sandbox && dir.with_extension("sandbox.zbulk").is_dir() {
-            hint.push_str("; a rehearsal is there: add --sandbox");
-        }
-        self.problem(Problem::message(format!("there is no output directory {}", dir.display())).hint(hint));
-        None
-    }
-
-    fn dir(&mut self, sandbox: bool) -> Option<PathBuf> {
-        if let Some(given) = self.layers.get(Key::Out) {
-            return Some(self.environment.expand(&given.text));
-        }
-        let job = self.job.as_ref()?;
-        let rehearsal = if sandbox { ".sandbox" } else { "" };
-        Some(job.beside.join(format!("{}{rehearsal}.zbulk", job.name.as_ref()?)))
     }
 
     /// How results are shown.

@@ -28,7 +28,6 @@ pub(crate) struct Server {
     child: Child,
     said: serde_json::Value,
     dir: tempfile::TempDir,
-    counted: std::cell::Cell<u64>,
 }
 
 impl Server {
@@ -60,7 +59,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let said = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
-        Server { child, said, dir, counted: std::cell::Cell::new(0) }
+        Server { child, said, dir }
     }
 
     fn said(&self, key: &str) -> &str {
@@ -119,15 +118,16 @@ impl Server {
 }
 
 impl Server {
-    /// The body that was kept under a `file_id`.
-    pub(crate) fn body(&self, file_id: &str) -> Vec<u8> {
-        std::fs::read(self.dir.path().join("kept").join(format!("{file_id}.zip"))).unwrap()
-    }
-
-    /// How many bodies it has kept since this was last asked.
-    pub(crate) fn kept_now(&self) -> u64 {
-        let kept = self.kept() as u64;
-        kept - self.counted.replace(kept)
+    /// All bodies that it has kept, by `file_id`.
+    pub(crate) fn bodies(&self) -> std::collections::BTreeMap<String, Vec<u8>> {
+        let kept =
+            std::fs::read_dir(self.dir.path().join("kept")).unwrap().map(|entry| entry.unwrap().path());
+        // What is still being accepted has no such name yet.
+        kept.filter(|path| path.extension().is_some_and(|extension| extension == "zip"))
+            .map(|path| {
+                (path.file_stem().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap())
+            })
+            .collect()
     }
 }
 
