@@ -58,10 +58,14 @@ impl Trigger {
 
 impl Interrupt {
     /// Hears SIGINT, SIGTERM and SIGHUP from now on, for the life of the process. Must be called on the runtime.
+    /// `last_words` are spoken when a second signal ends the process at once.
     ///
     /// # Errors
     /// Where the system does not let a signal be heard.
-    pub(crate) fn install(progress: Arc<Progress>) -> io::Result<Interrupt> {
+    pub(crate) fn install(
+        progress: Arc<Progress>,
+        last_words: impl Fn(Signal) + Send + 'static,
+    ) -> io::Result<Interrupt> {
         let mut interrupts = signal(SignalKind::interrupt())?;
         let mut terminations = signal(SignalKind::terminate())?;
         // Hearing it is enough to take away its default action, which would end the process with the terminal.
@@ -77,6 +81,7 @@ impl Interrupt {
                     else => return,
                 };
                 if raised {
+                    last_words(signal);
                     std::process::exit(signal.exit_code().number().into());
                 }
                 raised = true;

@@ -13,7 +13,7 @@ use crate::failure::{Failure, OrFail, Result};
 use crate::interrupt::Interrupt;
 use crate::journal::Journal;
 use crate::journal::state::{ChunkState, State};
-use crate::output::count;
+use crate::output::{Paint, count};
 use crate::pipeline::{Feed, Known, Onward, Pipeline};
 use crate::progress::{Activity, Amount, Progress};
 use crate::session::{interrupted, run_again};
@@ -56,8 +56,15 @@ pub(crate) struct Work<'a> {
 ///
 /// # Errors
 /// `Unexpected`.
-pub(crate) fn listen(progress: &Arc<Progress>) -> Result<Interrupt> {
-    Interrupt::install(Arc::clone(progress)).or_fail(ExitCode::Unexpected, || "cannot listen for signals")
+pub(crate) fn listen(progress: &Arc<Progress>, output: &Output) -> Result<Interrupt> {
+    let (shown, paint) = (Arc::clone(progress), Paint(output.color_stderr));
+    let command_line = output.command_line.onward.clone();
+    let last_words = move |signal| {
+        shown.finish();
+        interrupted(signal, "left at once, with what was in flight", &command_line).report(paint);
+    };
+    Interrupt::install(Arc::clone(progress), last_words)
+        .or_fail(ExitCode::Unexpected, || "cannot listen for signals")
 }
 
 impl Goal {

@@ -22,7 +22,7 @@ use crate::work::{Goal, Work, listen};
 /// Those of the inputs and of the file system; `Journal` where DIR holds another run.
 pub(crate) fn execute(config: &config::Pack, progress: &Arc<Progress>) -> Result<ExitCode> {
     runtime::block_on(async {
-        let interrupt = listen(progress)?;
+        let interrupt = listen(progress, &config.output)?;
         let dir = OutputDir::enter(&config.dir)?;
         let result = pack(config, &dir, &interrupt, progress).await;
         // A run that came to nothing has no journal.

@@ -20,7 +20,7 @@ use crate::work::{Goal, Work, listen};
 /// With any exit code but 0.
 pub(crate) fn execute(config: config::Run, progress: &Arc<Progress>) -> Result<ExitCode> {
     runtime::block_on(async {
-        let interrupt = listen(progress)?;
+        let interrupt = listen(progress, &config.output)?;
         let dir = OutputDir::enter(&config.dir)?;
         if config.dry_run {
             // The same on a scratch copy, so that nothing is left behind.

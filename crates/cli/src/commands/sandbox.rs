@@ -20,7 +20,7 @@ use crate::runtime;
 pub(super) fn execute(config: Sandbox, progress: &Arc<Progress>) -> Result<ExitCode> {
     let progress = Arc::clone(progress);
     runtime::block_on(async move {
-        let interrupt = Interrupt::install(Arc::clone(&progress))
+        let interrupt = Interrupt::install(Arc::clone(&progress), |_| {})
             .or_fail(ExitCode::Unexpected, || "cannot hear signals")?;
         let Sandbox { listen, dir, faults, seed, .. } = config;
         let server = SandboxConfig { listen, dir, faults, seed };

@@ -32,7 +32,7 @@ pub(crate) fn execute(config: config::Upload, progress: &Arc<Progress>) -> Resul
 
 async fn upload(config: config::Upload, progress: &Arc<Progress>) -> Result<ExitCode> {
     let config::Upload { dir, destination, pace, output } = config;
-    let interrupt = listen(progress)?;
+    let interrupt = listen(progress, &output)?;
     let dir = OutputDir::enter_existing(&dir).map_err(|error| missing(error, &dir))?;
     let Some(mut journal) = session::open(&dir, progress)? else {
         return Err(nothing_packed(dir.path()));

@@ -43,3 +43,27 @@ fn a_full_disk_under_standard_output_is_told_and_ends_with_1() {
         told.err
     );
 }
+
+#[test]
+fn names_and_keys_from_inputs_reach_no_terminal_as_they_are() {
+    let evil = "a\u{1b}[2J\nerror: b.csv";
+    let bench =
+        Workbench::new().file(evil, "Id,Na\u{1b}[31mme\nk\u{1b}]0;x\u{7},1\nk\u{1b}]0;x\u{7},1,2\n").file(
+            "z.toml",
+            format!("[[import]]\nmodule = \"Things\"\nkey = \"Id\"\ncsv = {evil:?}\n")
+                .replace("\\u{1b}", "\\u001b"),
+        );
+    for arguments in
+        ["check z.toml", "run z.toml --sandbox", "plan z.toml", "run z.toml --sandbox --rejects set-aside"]
+    {
+        let told = bench.run(arguments);
+        let text = format!("{}{}", told.out, told.err);
+        assert!(text.contains("wrong-field-count") || told.code == 0, "{arguments}: {text}");
+        let bare: Vec<char> = text.chars().filter(|&c| c.is_control() && c != '\n').collect();
+        assert!(bare.is_empty(), "{arguments}: {text:?}");
+        assert!(!text.lines().any(|line| line.starts_with("error: b.csv")), "{arguments}: {text}");
+    }
+    let told = bench.run("check --module A\u{1b}[2J --csv z.toml");
+    assert_eq!(told.code, 2);
+    assert!(!told.err.contains('\u{1b}'), "{:?}", told.err);
+}
