@@ -411,6 +411,10 @@ impl Desk {
 
     fn publish(&mut self) {
         self.stale = false;
+        if *self.phase.borrow() == Phase::Broken {
+            // The state may hold what is not durable; the last manifest is made of what is.
+            return;
+        }
         if let Err(error) = Manifest::new(self.journal.state()).publish(&self.dir) {
             self.fail(cannot_publish(error));
         }
@@ -421,7 +425,10 @@ impl Desk {
             signal.filter(|_| !self.journal.state().chunks().all(|chunk| self.goal.is_reached(chunk)));
         if *self.phase.borrow() != Phase::Broken {
             let exit = self.exit_code(signal).number();
-            self.append(Event::Finished { exit });
+            // Where nothing happened since the process before ended alike, there is nothing to record.
+            if self.journal.state().finished != Some(exit) {
+                self.append(Event::Finished { exit });
+            }
         }
         let ended = self.end(signal);
         answer(reply, Verdict::Stop);

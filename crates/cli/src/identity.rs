@@ -8,15 +8,12 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
-use crate::journal::event::{FORMAT, Header, Input, Plan, PlannedChunk, Target};
+use crate::journal::event::{FORMAT, Header, Input, Plan, PlannedChunk, TOOL, Target};
 use crate::journal::state::{PackedState, State};
 use crate::output::count;
 
 #[cfg(test)]
 mod tests;
-
-/// This program and its version, as it stands in journals.
-pub(crate) const TOOL: &str = concat!("zbulk ", env!("CARGO_PKG_VERSION"));
 
 /// What a run is about, from what was found in its inputs.
 pub(crate) fn header(name: &str, target: Target, job: &Job, prepared: &Prepared) -> Header {

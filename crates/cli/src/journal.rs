@@ -3,15 +3,25 @@
 //!
 //! # Crash model
 //! Header and plan appear together, by a rename, or not at all; the directory is synced after it. Every other line is
-//! appended and synced by itself, so that only the last one can be torn. [`Journal::open`] drops a last line that has
-//! no LF or a wrong checksum, truncates the file there and syncs it before it goes on; any other damage is an error
-//! with the line's number. A sync that fails is never tried again: the kernel may have dropped the bytes and report
-//! success the next time. After any failure to write the journal takes no more lines.
+//! appended and synced by itself, so that only the last one can be torn. Recovery drops a last line that has no LF or
+//! a wrong checksum; any other damage is an error with the line's number (see `recovery`). A whole line whose bytes
+//! were damaged later cannot be told from a torn one if it is the last: it is dropped as well, but its text is kept in
+//! the `resumed` that takes its place, and told. An outcome that is lost so leaves its attempt without one: the chunk
+//! is then unknown, counted as a possible orphan, and sent again.
+//!
+//! A sync that fails is never tried again: the kernel may have dropped the bytes and report success the next time.
+//! After any failure to write the journal takes no more lines. For the same reason a process that goes on with a
+//! journal does not append to the file that it found, of which the kernel may hold lines that never reached the disk:
+//! with its first line it writes all good lines anew to a file aside, syncs it and renames it into place. Until then
+//! the journal is as it was found.
+//!
+//! What the lines say is described in [`event`], their bytes in `line`.
 
 pub(crate) mod event;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod line;
+mod recovery;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
@@ -26,8 +36,9 @@ use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::output_dir::OutputDir;
 use crate::publish::{no_follow, publish};
-use event::{Event, FORMAT, Header, Line, Plan};
+use event::{Event, FORMAT, Header, Line, Plan, TOOL};
 use line::{Chain, LineError};
+use recovery::{Recovered, recover};
 use state::{State, StateError};
 
 /// The journal's name in DIR.
@@ -36,16 +47,36 @@ pub(crate) const FILE_NAME: &str = "journal.jsonl";
 /// A journal open for appending, and the state that its lines add up to.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    file: File,
     path: PathBuf,
+    log: Log,
     state: State,
     chain: Chain,
-    /// Bytes that are known to be durable.
-    durable: usize,
-    /// Bytes of a torn last line that were dropped when it was opened.
-    dropped: usize,
+    /// Bytes of the lines that the state is made of, but for one whose append has failed.
+    good: usize,
+    /// The last line, if it was dropped when the journal was opened.
+    dropped: Option<Dropped>,
     /// A write or a sync has failed: what is durable behind `durable` is not known any more.
     broken: bool,
+}
+
+/// Where the lines are.
+#[derive(Debug)]
+enum Log {
+    /// In a file that this process has written, synced to its last line.
+    Own(File),
+    /// In a file that was there. These are its good lines.
+    Found(Vec<u8>),
+}
+
+/// A last line that was not what had been written, and is dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// How long it was.
+    pub(crate) bytes: usize,
+    /// What it said, as far as it can be read, and not more than the beginning.
+    pub(crate) text: String,
+    /// It does not look like one that a crash has cut short: it may have been damaged long after it was written.
+    pub(crate) whole: bool,
 }
 
 /// Why a journal cannot be read or written.
@@ -127,66 +158,99 @@ impl Journal {
         state.apply(plan).map_err(JournalError::Contradiction)?;
         publish(&path, &bytes).map_err(|error| io("create", error))?;
         let file = open_to_append(&path).map_err(|error| io("open", error))?;
-        Ok(Journal { file, path, state, chain, durable: bytes.len(), dropped: 0, broken: false })
+        Ok(Journal {
+            path,
+            log: Log::Own(file),
+            state,
+            chain,
+            good: bytes.len(),
+            dropped: None,
+            broken: false,
+        })
     }
 
-    /// Opens the journal of a run that may go on; `None` if there is none. A torn last line is gone for good on return.
+    /// Opens the journal of a run that may go on; `None` if there is none. Changes nothing.
     ///
     /// # Errors
     /// `Damaged`, `Newer`, `Io`; a link is not followed.
     pub(crate) fn open(dir: &OutputDir) -> Result<Option<Journal>> {
         let path = dir.path().join(FILE_NAME);
-        let io = |action, source| JournalError::Io { action, path: path.clone(), source };
-        let mut file = match open_to_append(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io("open", error)),
-        };
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|error| io("read", error))?;
-        let Recovered { state, chain, durable } = recover(&path, &bytes)?;
-        if durable < bytes.len() {
-            file.set_len(durable as u64).map_err(|error| io("truncate", error))?;
-            file.sync_all().map_err(|error| io("sync", error))?;
-        }
-        let dropped = bytes.len() - durable;
-        Ok(Some(Journal { file, path, state, chain, durable, dropped, broken: false }))
+        let Some((_, mut bytes)) = read_file(&path)? else { return Ok(None) };
+        let Recovered { state, chain, good } = recover(&path, &bytes)?;
+        let dropped = Dropped::of(&bytes[good..]);
+        bytes.truncate(good);
+        Ok(Some(Journal { path, log: Log::Found(bytes), state, chain, good, dropped, broken: false }))
     }
 
-    /// The state of a run, without a lock and without touching the file; `None` if there is no journal.
+    /// The state of a run, without a lock; `None` if there is no journal. What it tells is durable: the run may be
+    /// just about to sync its last line.
     ///
     /// # Errors
-    /// `Damaged`, `Newer`, `Io`.
+    /// `Damaged`, `Newer`, `Io`; a link is not followed.
     pub(crate) fn read(dir: &Path) -> Result<Option<State>> {
         let path = dir.join(FILE_NAME);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(JournalError::Io { action: "read", path, source }),
-        };
+        let Some((file, bytes)) = read_file(&path)? else { return Ok(None) };
+        match file.sync_data() {
+            // A file system that cannot be written to has nothing to sync.
+            Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
+                return Err(JournalError::Io { action: "sync", path, source: error });
+            }
+            _ => {}
+        }
         Ok(Some(recover(&path, &bytes)?.state))
     }
 
     /// Appends an event; durable on return. One write and one sync.
     ///
+    /// A journal that was there is first gone on with, as [`go_on`](Journal::go_on) does.
+    ///
     /// # Errors
-    /// `Contradiction` for an event that cannot follow: nothing is written then. `Io`, and from then on `Broken`.
+    /// `Contradiction` for an event that cannot follow: it is not written then. `Io`, and from then on `Broken`.
     pub(crate) fn append(&mut self, event: Event) -> Result<()> {
-        if self.broken {
-            return Err(JournalError::Broken { path: self.path.clone() });
-        }
-        let line = Line { n: self.state.lines + 1, time: now(), event };
-        let io = |action, source| JournalError::Io { action, path: self.path.clone(), source };
-        let (bytes, chain) = line::encode(&line, self.chain).map_err(|error| io("write", error.into()))?;
-        self.state.apply(line).map_err(JournalError::Contradiction)?;
-        let written = self.file.write_all(&bytes).map_err(|error| io("append to", error));
-        if let Err(error) = written.and_then(|()| self.file.sync_data().map_err(|error| io("sync", error))) {
-            self.broken = true;
-            return Err(error);
-        }
-        self.chain = chain;
-        self.durable += bytes.len();
+        self.go_on()?;
+        let bytes = self.apply(event)?;
+        let written = match &mut self.log {
+            Log::Own(file) => write_and_sync(file, &bytes),
+            Log::Found(_) => unreachable!("it was taken over above"),
+        };
+        written.map_err(|(action, source)| self.broken_by(action, source))?;
+        self.good += bytes.len();
         Ok(())
+    }
+
+    /// Goes on with a journal that was there: all lines are written anew, and a `resumed` after them. Nothing for one
+    /// that is this process's own already.
+    ///
+    /// # Errors
+    /// `Io`, and from then on `Broken`; the journal is then as it was found, or the new one.
+    pub(crate) fn go_on(&mut self) -> Result<()> {
+        let mut lines = match &mut self.log {
+            _ if self.broken => return Err(JournalError::Broken { path: self.path.clone() }),
+            Log::Own(_) => return Ok(()),
+            Log::Found(lines) => std::mem::take(lines),
+        };
+        let dropped = self.dropped.as_ref().map(|dropped| dropped.text.clone());
+        lines.extend(self.apply(Event::Resumed { format: FORMAT, tool: TOOL.to_owned(), dropped })?);
+        publish(&self.path, &lines).map_err(|source| self.broken_by("write", source))?;
+        let file = open_to_append(&self.path).map_err(|source| self.broken_by("open", source))?;
+        self.log = Log::Own(file);
+        self.good = lines.len();
+        Ok(())
+    }
+
+    /// Goes on by an event that is not written yet; the bytes of its line.
+    fn apply(&mut self, event: Event) -> Result<Vec<u8>> {
+        let line = Line { n: self.state.lines + 1, time: now(), event };
+        let (bytes, chain) =
+            line::encode(&line, self.chain).map_err(|error| self.broken_by("write", error.into()))?;
+        self.state.apply(line).map_err(JournalError::Contradiction)?;
+        self.chain = chain;
+        Ok(bytes)
+    }
+
+    fn broken_by(&mut self, action: &'static str, source: io::Error) -> JournalError {
+        self.broken = true;
+        JournalError::Io { action, path: self.path.clone(), source }
     }
 
     /// What the lines add up to. After a failed append it may be one event ahead: see
@@ -195,9 +259,9 @@ impl Journal {
         &self.state
     }
 
-    /// Bytes of a torn last line that were dropped when the journal was opened.
-    pub(crate) fn dropped_bytes(&self) -> usize {
-        self.dropped
+    /// The last line, if it was dropped when the journal was opened.
+    pub(crate) fn dropped(&self) -> Option<&Dropped> {
+        self.dropped.as_ref()
     }
 
     /// What the durable lines add up to, also after a failed append.
@@ -213,8 +277,22 @@ impl Journal {
             path: self.path.clone(),
             source,
         })?;
-        bytes.truncate(self.durable);
+        bytes.truncate(self.good);
         Ok(recover(&self.path, &bytes)?.state)
+    }
+}
+
+impl Dropped {
+    /// `None` where nothing is dropped.
+    fn of(line: &[u8]) -> Option<Dropped> {
+        const MOST_BYTES: usize = 1_000;
+        if line.is_empty() {
+            return None;
+        }
+        let text = String::from_utf8_lossy(&line[..line.len().min(MOST_BYTES)]);
+        // What a crash leaves has no end, or blocks of zeros where bytes never came.
+        let whole = line.ends_with(b"\n") && !line.contains(&0);
+        Some(Dropped { bytes: line.len(), text: text.trim_end_matches('\n').to_owned(), whole })
     }
 }
 
@@ -241,94 +319,25 @@ fn now() -> Timestamp {
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
-fn open_to_append(path: &Path) -> io::Result<File> {
-    no_follow(OpenOptions::new().read(true).append(true)).open(path)
-}
-
-/// What is durable of a journal.
-struct Recovered {
-    state: State,
-    chain: Chain,
-    /// Bytes up to the end of the last good line.
-    durable: usize,
-}
-
-/// Reads a journal's bytes.
-fn recover(path: &Path, bytes: &[u8]) -> Result<Recovered> {
-    let mut lines = Lines { path, bytes, at: 0, number: 0, chain: Chain::default() };
-    let Some(header) = lines.next()? else {
-        return Err(lines.damaged(1, Damage::Short));
+/// A file and its bytes; `None` if there is no file. A link is not followed.
+fn read_file(path: &Path) -> Result<Option<(File, Vec<u8>)>> {
+    let io = |action, source| JournalError::Io { action, path: path.to_owned(), source };
+    let mut file = match no_follow(OpenOptions::new().read(true)).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io("open", error)),
     };
-    let mut state = State::begin(header).map_err(|error| match error {
-        StateError::Newer(format) => JournalError::Newer { path: path.to_owned(), format },
-        error => lines.damaged(1, error.into()),
-    })?;
-    while let Some(line) = lines.next()? {
-        state.apply(line).map_err(|error| lines.damaged(lines.number, error.into()))?;
-    }
-    if lines.number < 2 {
-        return Err(lines.damaged(2, Damage::Short));
-    }
-    Ok(Recovered { state, chain: lines.chain, durable: lines.at })
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| io("read", error))?;
+    Ok(Some((file, bytes)))
 }
 
-/// Goes through a journal's lines.
-struct Lines<'a> {
-    path: &'a Path,
-    bytes: &'a [u8],
-    /// End of the last good line.
-    at: usize,
-    /// Of the last good line.
-    number: u64,
-    chain: Chain,
+/// What failed and why, if something did.
+fn write_and_sync(file: &mut File, bytes: &[u8]) -> std::result::Result<(), (&'static str, io::Error)> {
+    file.write_all(bytes).map_err(|error| ("append to", error))?;
+    file.sync_data().map_err(|error| ("sync", error))
 }
 
-impl Lines<'_> {
-    /// The next line; `None` at the end, and at a last line that was torn.
-    fn next(&mut self) -> Result<Option<Line>> {
-        let rest = &self.bytes[self.at..];
-        if rest.is_empty() {
-            return Ok(None);
-        }
-        let length = rest.iter().position(|&byte| byte == b'\n');
-        let is_last = length.is_none_or(|length| length + 1 == rest.len());
-        let found = match length {
-            Some(length) => line::decode(&rest[..length], self.chain).map_err(Damage::Line),
-            None => Err(Damage::Short),
-        };
-        match found {
-            Ok((line, chain)) => {
-                self.at += length.map_or(0, |length| length + 1);
-                self.number += 1;
-                self.chain = chain;
-                Ok(Some(line))
-            }
-            Err(Damage::Line(LineError::Format(_))) if let Some(format) = self.newer_format(rest) => {
-                Err(JournalError::Newer { path: self.path.to_owned(), format })
-            }
-            Err(Damage::Short | Damage::Line(LineError::Checksum))
-                // Header and plan appeared by a rename of synced bytes: no crash can have torn them.
-                if is_last && self.number >= 2 && !line::swallows_a_line(rest, self.chain) =>
-            {
-                Ok(None)
-            }
-            Err(damage) => Err(self.damaged(self.number + 1, damage)),
-        }
-    }
-
-    /// The format version of a header that is not of this version's format.
-    fn newer_format(&self, rest: &[u8]) -> Option<u32> {
-        #[derive(serde::Deserialize)]
-        struct Version {
-            format: u32,
-        }
-        let header = rest.split(|&byte| byte == b'\n').next().filter(|_| self.number == 0)?;
-        // Whatever else is wrong with it is told as damage.
-        let Version { format } = serde_json::from_slice(header).ok()?;
-        (format > FORMAT).then_some(format)
-    }
-
-    fn damaged(&self, line: u64, source: Damage) -> JournalError {
-        JournalError::Damaged { path: self.path.to_owned(), line, source }
-    }
+fn open_to_append(path: &Path) -> io::Result<File> {
+    no_follow(OpenOptions::new().append(true)).open(path)
 }

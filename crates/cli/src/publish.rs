@@ -51,7 +51,7 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Creates a directory of mode 0700 and makes its name durable; `true` if it was not there before.
+/// Creates a directory of mode 0700; `true` if it was not there before. Its name is durable on return.
 ///
 /// # Errors
 /// Those of the file system; `NotADirectory` where the name means something else, be it a link to a directory.
@@ -63,7 +63,14 @@ pub(crate) fn create_dir(dir: &Path) -> io::Result<bool> {
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             match fs::symlink_metadata(dir)?.file_type() {
-                kind if kind.is_dir() => Ok(false),
+                kind if kind.is_dir() => {
+                    // Whoever created it may have been killed before its name was durable.
+                    match sync_dir(parent(dir)) {
+                        // One that we may not even read is no directory that we have created anything in.
+                        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+                        _ => Ok(false),
+                    }
+                }
                 kind if kind.is_symlink() => Err(io::Error::new(
                     io::ErrorKind::NotADirectory,
                     "it is a symbolic link; name its target instead",

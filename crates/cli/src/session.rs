@@ -11,13 +11,13 @@ use prep::{Chunk, Job, Prepared};
 use crate::args::CommandLine;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Problem, Result};
-use crate::identity::{self, TOOL};
+use crate::identity;
 use crate::inputs;
 use crate::interrupt::{Interrupt, Signal};
 use crate::journal::event::{Event, Target};
 use crate::journal::state::State;
-use crate::journal::{self, Journal};
-use crate::output::count;
+use crate::journal::{self, Dropped, Journal};
+use crate::output::{count, escape};
 use crate::output_dir::OutputDir;
 use crate::progress::Progress;
 use crate::publish::create_dir;
@@ -156,10 +156,17 @@ pub(crate) fn is_begun(dir: &OutputDir) -> bool {
 /// Those of [`Journal::open`].
 pub(crate) fn open(dir: &OutputDir, progress: &Progress) -> Result<Option<Journal>> {
     let journal = Journal::open(dir)?;
-    if let Some(dropped) = journal.as_ref().map(Journal::dropped_bytes).filter(|&dropped| dropped > 0) {
-        progress.note(&format!(
-            "the journal's last line was cut short by a crash and is dropped: {dropped} bytes"
-        ));
+    match journal.as_ref().and_then(Journal::dropped) {
+        None => {}
+        Some(Dropped { bytes, whole: false, .. }) => progress.note(&format!(
+            "the journal's last line was cut short by a crash and is dropped: {} bytes",
+            count(*bytes as u64)
+        )),
+        Some(Dropped { text, .. }) => progress.warn(&format!(
+            "the journal's last line is damaged and is dropped: what it told did not happen as far as this run knows, \
+             and a chunk that it spoke of may be sent again. It said: {}",
+            escape(text)
+        )),
     }
     Ok(journal)
 }
@@ -187,7 +194,7 @@ pub(crate) fn go_on(journal: &mut Journal, target: Option<&Target>) -> Result<()
     if state.is_complete() && state.finished == Some(ExitCode::Done.number()) {
         return Ok(());
     }
-    journal.append(Event::Resumed { tool: TOOL.to_owned() })?;
+    journal.go_on()?;
     if let Some(target) = target
         && journal.state().header.target != *target
     {

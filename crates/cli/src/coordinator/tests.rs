@@ -227,6 +227,50 @@ async fn after_a_failed_write_the_run_is_broken_and_the_manifest_tells_only_what
     assert_eq!(manifest["run"]["exit"], serde_json::Value::Null);
 }
 
+#[test]
+fn a_manifest_is_not_published_while_the_state_may_be_ahead_of_the_disk() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = OutputDir::enter(temp.path()).unwrap();
+    let mut journal = Journal::create(&dir, header(), plan()).unwrap();
+    journal.append(packed(&name(1), '4')).unwrap();
+    cut_off(&mut journal);
+    let (phase, _phases) = watch::channel(Phase::Running);
+    let mut desk = Desk {
+        journal,
+        dir: temp.path().to_owned(),
+        progress: silent(),
+        goal: Goal::Uploaded,
+        phase,
+        failure: None,
+        failed: BTreeMap::new(),
+        // Something durable has happened before the write that fails.
+        stale: true,
+    };
+    assert!(!desk.append(Event::Attempt { chunk: name(1), attempt: 1 }));
+    desk.publish();
+    assert!(!temp.path().join(crate::manifest::JSON_NAME).exists());
+    let ended = desk.end(None);
+    assert_eq!(ended.state.unwrap().chunk(&name(1)).unwrap().status(), UploadStatus::Pending);
+    assert!(temp.path().join(crate::manifest::JSON_NAME).exists());
+}
+
+#[test]
+fn a_process_that_did_nothing_adds_nothing_to_the_journal_of_a_run_that_has_ended() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = OutputDir::enter(temp.path()).unwrap();
+    let mut journal =
+        Journal::create(&dir, header(), crate::journal::event::Plan { chunks: Vec::new() }).unwrap();
+    journal.append(Event::Finished { exit: 0 }).unwrap();
+    drop(journal);
+    let bytes = || std::fs::read(temp.path().join(crate::journal::FILE_NAME)).unwrap();
+    let before = bytes();
+    let journal = Journal::open(&dir).unwrap().unwrap();
+    let path = temp.path().to_owned();
+    let (coordinator, owner) = Coordinator::start(journal, path, silent(), Goal::Uploaded).unwrap();
+    let ended = tokio::runtime::Runtime::new().unwrap().block_on(coordinator.finish(owner, None)).unwrap();
+    assert_eq!((ended.exit, bytes()), (ExitCode::Done, before));
+}
+
 #[tokio::test]
 async fn a_manifest_that_cannot_be_written_ends_the_run_but_not_its_journal() {
     let temp = tempfile::tempdir().unwrap();

@@ -1,12 +1,23 @@
 //! What a journal's lines say, field by field. Format version 1.
 //!
-//! Every line is one JSON object: the fields of [`Line`], those of its [`Event`], and last `sum`, the checksum of
-//! everything before it (see `line`). The first line is the header, the second the plan; both appear together.
+//! Every line is one JSON object and one LF: the fields of [`Line`], those of its [`Event`], and last `sum`, the
+//! checksum of everything before it, chained to the line before (see `line`). The first line is the header, the second
+//! the plan; both appear together. Numbers are integers; times are RFC 3339 in UTC; a digest is lower-case hexadecimal.
+//! The types from `prep` stand with the fields that they have there.
 //!
-//! A reader refuses a format version above its own, and any event that it does not know. It ignores fields that it
-//! does not know, and takes a missing field that may be null as null: so a field may be added to an event without a
-//! new format version, if a reader that does not know it still comes to the right state. A new event, a field that
-//! changes what others mean, or another checksum is a new format version; a new program goes on reading old ones.
+//! # Versions
+//! `format` stands in the header, and in every `resumed`: the lines after a `resumed` are of its version, those before
+//! it of that which stood before. So a journal that was begun by an old program and gone on with by a new one is
+//! refused by the old one.
+//!
+//! - A newer format than the reader's own is refused, whatever else stands in the line. For that, the header and
+//!   `resumed` keep this form of a line in all versions: an object with `format` at its top, and `sum` as it is now.
+//! - A field that the reader does not know is ignored; a missing field that may be null is null. So a field may be
+//!   added without a new version if a reader that does not know it still comes to the right state, and if null is
+//!   right for the lines of writers that did not know it.
+//! - An event that the reader does not know is refused, as is a value that it does not know, such as another role. A
+//!   new event, a new value, a field that changes what others mean and another checksum are a new version.
+//! - A program reads all versions up to its own, and writes its own.
 
 use jiff::Timestamp;
 use prep::{ChildKind, Entry, Fingerprint, Limits, PlannedEntry, Role};
@@ -14,6 +25,9 @@ use serde::{Deserialize, Serialize};
 
 /// The version that this program writes, and the highest it reads.
 pub(crate) const FORMAT: u32 = 1;
+
+/// This program and its version.
+pub(crate) const TOOL: &str = concat!("zbulk ", env!("CARGO_PKG_VERSION"));
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,8 +51,13 @@ pub(crate) enum Event {
     Plan(Plan),
     /// A later process goes on with the run. What earlier ones left under way is unknown for good.
     Resumed {
+        /// Format version of the lines from here on.
+        format: u32,
         /// Its name and version, as in the header.
         tool: String,
+        /// The last line as it was found, if it was torn or damaged and is replaced by this one: the first 1,000
+        /// bytes, what is not UTF-8 replaced. Null if nothing was dropped.
+        dropped: Option<String>,
     },
     /// A run whose archives went nowhere yet has a target from now on.
     Target {
@@ -111,7 +130,7 @@ pub(crate) enum Event {
         /// From the first of these to giving up.
         elapsed_ms: u64,
     },
-    /// The process came to its end by itself.
+    /// The process came to its end by itself. Only a `resumed` may follow.
     Finished {
         /// Its exit code.
         exit: u8,
@@ -133,9 +152,11 @@ pub(crate) struct Header {
     pub(crate) inputs: Vec<Input>,
     /// The limits of a chunk.
     pub(crate) limits: Limits,
-    /// The other settings that decide the plan or its bytes, in full, so that a difference can be named.
+    /// The other settings that decide the plan or its bytes, in full, so that a difference can be named: `level` (0 to
+    /// 9), `rejects` (`stop` or `set-aside`), and `imports`, each with `parent` and `children`, which have `module`,
+    /// `kind`, `key` (the header name, or null), `delimiter` and `encoding` as they were used.
     pub(crate) settings: serde_json::Value,
-    /// XXH3-128 of limits and settings, 32 hexadecimal digits.
+    /// XXH3-128 of the JSON array of `limits` and `settings`, keys sorted, without spaces.
     pub(crate) settings_digest: String,
     /// That of [`prep::ChunkPlan::digest`].
     pub(crate) plan_digest: String,

@@ -115,6 +115,10 @@ pub(crate) fn cut(seq: u32) -> Event {
     Event::Cut { chunk: name(seq), parts: [part('a'), part('b')] }
 }
 
+pub(crate) fn resumed() -> Event {
+    Event::Resumed { format: FORMAT, tool: "zbulk 0.1.1".to_owned(), dropped: None }
+}
+
 /// A small run in which everything happens, the uploads last.
 pub(crate) fn story() -> Vec<Event> {
     vec![
@@ -129,7 +133,7 @@ pub(crate) fn story() -> Vec<Event> {
         failed("Contacts-00002a.zip"),
         packed(&name(3), '6'),
         attempt(&name(3), 1),
-        Event::Resumed { tool: "zbulk 0.1.1".to_owned() },
+        resumed(),
         packed("Contacts-00002b.zip", '7'),
         attempt("Contacts-00002b.zip", 1),
         uploaded("Contacts-00002b.zip", "111111000001000002"),
@@ -153,5 +157,5 @@ pub(crate) fn states(events: Vec<Event>) -> Vec<State> {
 
 /// Makes every further append fail, as a full disk would.
 pub(crate) fn cut_off(journal: &mut super::Journal) {
-    journal.file = std::fs::File::open(&journal.path).unwrap();
+    journal.log = super::Log::Own(std::fs::File::open(&journal.path).unwrap());
 }

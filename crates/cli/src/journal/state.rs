@@ -19,7 +19,7 @@ pub(crate) struct State {
     pub(crate) updated: Timestamp,
     /// Whether anything was ever sent.
     pub(crate) attempted: bool,
-    /// The exit code of the last process, if it came to its end by itself and none has begun since.
+    /// The exit code of the last process, if it came to its end by itself and nothing was journaled since.
     pub(crate) finished: Option<u8>,
     /// How many lines there are.
     pub(crate) lines: u64,
@@ -171,7 +171,12 @@ impl State {
         if line.n != self.lines + 1 {
             return Err(StateError::Number(line.n));
         }
+        let finished = if let Event::Finished { exit } = &line.event { Some(*exit) } else { None };
+        if self.finished.is_some() && !matches!(line.event, Event::Resumed { .. }) {
+            return Err(StateError::Misplaced("the process that it is of has come to its end before"));
+        }
         self.event(line.event)?;
+        self.finished = finished;
         self.lines = line.n;
         self.updated = line.time;
         Ok(())
@@ -218,11 +223,13 @@ impl State {
             }
             Event::Plan(_) => return Err(StateError::Misplaced("it is a second plan")),
             _ if self.lines == 1 => return Err(StateError::Misplaced("it is not the plan")),
-            Event::Resumed { .. } => {
+            Event::Resumed { format, .. } => {
+                if format > FORMAT {
+                    return Err(StateError::Newer(format));
+                }
                 for chunk in self.chunks.values_mut() {
                     chunk.close_unknown();
                 }
-                self.finished = None;
             }
             Event::Target { target } => {
                 if self.attempted {
@@ -298,7 +305,7 @@ impl State {
                 chunk.upload.reason = Some(reason);
                 chunk.upload.elapsed_ms = Some(elapsed_ms);
             }
-            Event::Finished { exit } => self.finished = Some(exit),
+            Event::Finished { .. } => {}
         }
         Ok(())
     }

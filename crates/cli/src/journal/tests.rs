@@ -18,10 +18,10 @@ fn dir() -> (TempDir, OutputDir) {
 fn written(events: Vec<Event>) -> (Vec<u8>, Vec<(usize, State)>) {
     let (temp, dir) = dir();
     let mut journal = Journal::create(&dir, header(), plan()).unwrap();
-    let mut states = vec![(journal.durable, journal.state().clone())];
+    let mut states = vec![(journal.good, journal.state().clone())];
     for event in events {
         journal.append(event).unwrap();
-        states.push((journal.durable, journal.state().clone()));
+        states.push((journal.good, journal.state().clone()));
     }
     (fs::read(temp.path().join(FILE_NAME)).unwrap(), states)
 }
@@ -50,23 +50,114 @@ fn a_journal_cut_at_any_length_is_a_prefix() {
 }
 
 #[test]
-fn a_cut_journal_is_truncated_to_whole_lines_and_goes_on_from_there() {
+fn a_cut_journal_is_as_it_was_found_until_the_run_goes_on_with_its_whole_lines() {
     let (bytes, states) = written(story());
     let (temp, dir) = dir();
     let path = temp.path().join(FILE_NAME);
-    let length_of = |path: &Path| fs::metadata(path).unwrap().len() as usize;
     for (end, state) in &states {
         for length in [*end, end + 1, end + 40] {
             let Some(cut) = bytes.get(..length) else { continue };
             fs::write(&path, cut).unwrap();
             assert_eq!(&Journal::read(temp.path()).unwrap().unwrap(), state, "{length}");
-            assert_eq!(length_of(&path), length, "reading changes nothing");
             let mut journal = Journal::open(&dir).unwrap().unwrap();
-            assert_eq!((journal.state(), length_of(&path)), (state, *end), "{length}");
-            journal.append(Event::Resumed { tool: "zbulk".to_owned() }).unwrap();
+            assert_eq!(journal.state(), state, "{length}");
+            assert_eq!(fs::read(&path).unwrap(), cut, "{length}");
+            journal.go_on().unwrap();
+            let written = fs::read(&path).unwrap();
+            assert_eq!(&written[..*end], &bytes[..*end], "{length}");
+            assert_eq!(written[*end..].iter().filter(|&&byte| byte == b'\n').count(), 1, "{length}");
+            assert_eq!(journal.state().lines, state.lines + 1);
             assert_eq!(&Journal::read(temp.path()).unwrap().unwrap(), journal.state());
         }
     }
+}
+
+#[test]
+fn a_journal_that_is_gone_on_with_is_a_new_file_to_its_last_byte() {
+    // The kernel may hold lines of the old one that never reached the disk: appending would not bring them there.
+    use std::os::unix::fs::MetadataExt as _;
+    let (bytes, _) = written(story());
+    let (temp, dir) = dir();
+    let path = temp.path().join(FILE_NAME);
+    fs::write(&path, &bytes).unwrap();
+    let inode = || fs::metadata(&path).unwrap().ino();
+    let before = inode();
+    let mut journal = Journal::open(&dir).unwrap().unwrap();
+    assert_eq!(inode(), before);
+    journal.append(failed(&name(3))).unwrap();
+    let renewed = inode();
+    assert_ne!(renewed, before);
+    let written = fs::read(&path).unwrap();
+    assert!(written.starts_with(&bytes));
+    let lines: Vec<serde_json::Value> = written[bytes.len()..]
+        .split_inclusive(|&b| b == b'\n')
+        .map(|l| serde_json::from_slice(l).unwrap())
+        .collect();
+    let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["resumed", "failed"], "whoever goes on says so first");
+    assert_eq!((&lines[0]["format"], &lines[0]["dropped"]), (&FORMAT.into(), &serde_json::Value::Null));
+    journal.append(Event::Finished { exit: 6 }).unwrap();
+    assert_eq!(inode(), renewed, "once is enough");
+}
+
+#[test]
+fn the_text_of_a_dropped_line_is_kept_in_the_line_that_takes_its_place() {
+    let (bytes, states) = written(story());
+    let last = states[states.len() - 2].0;
+    let line = std::str::from_utf8(&bytes[last..]).unwrap().trim_end();
+    let mut flipped = bytes.clone();
+    flipped[last + 7] ^= 1;
+    for (found, text, whole) in [
+        (bytes[..last + 20].to_vec(), &line[..20], false),
+        ([&bytes[..], b"\0\0\0\n"].concat(), "\0\0\0", false),
+        (flipped.clone(), std::str::from_utf8(&flipped[last..]).unwrap().trim_end(), true),
+    ] {
+        let (temp, dir) = dir();
+        let path = temp.path().join(FILE_NAME);
+        fs::write(&path, &found).unwrap();
+        let mut journal = Journal::open(&dir).unwrap().unwrap();
+        let dropped = journal.dropped().unwrap().clone();
+        assert_eq!((dropped.text.as_str(), dropped.whole), (text, whole));
+        assert_eq!(dropped.bytes, found.len() - journal.good);
+        journal.go_on().unwrap();
+        let written = fs::read_to_string(&path).unwrap();
+        let resumed: serde_json::Value = serde_json::from_str(written.lines().last().unwrap()).unwrap();
+        assert_eq!(resumed["dropped"], text);
+    }
+    let (temp, dir) = dir();
+    fs::write(temp.path().join(FILE_NAME), &bytes).unwrap();
+    assert_eq!(Journal::open(&dir).unwrap().unwrap().dropped(), None);
+    fs::write(temp.path().join(FILE_NAME), [&bytes[..], &[0xff; 5_000]].concat()).unwrap();
+    let journal = Journal::open(&dir).unwrap().unwrap();
+    let dropped = journal.dropped().unwrap();
+    assert_eq!((dropped.bytes, dropped.text.chars().count(), dropped.whole), (5_000, 1_000, false));
+}
+
+#[test]
+fn an_outcome_whose_line_is_lost_leaves_its_chunk_unknown_and_a_possible_orphan() {
+    let events = vec![packed(&name(1), '4'), attempt(&name(1), 1), uploaded(&name(1), "7")];
+    let (mut bytes, _) = written(events);
+    let at = bytes.len() - 60;
+    bytes[at] ^= 1;
+    let state = recovered(&bytes).unwrap();
+    let upload = state.chunk(&name(1)).unwrap().upload();
+    assert_eq!((upload.state, upload.possible_orphans), (UploadStatus::Unknown, 1));
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_anew_stays_as_it_was_and_takes_no_lines() {
+    let (bytes, states) = written(story());
+    let (temp, dir) = dir();
+    let path = temp.path().join(FILE_NAME);
+    fs::write(&path, &bytes).unwrap();
+    let mut journal = Journal::open(&dir).unwrap().unwrap();
+    // A directory in the place of the file aside, as nothing can be written there.
+    fs::create_dir_all(temp.path().join(".journal.jsonl.tmp/x")).unwrap();
+    assert!(matches!(journal.go_on(), Err(JournalError::Io { action: "write", .. })));
+    assert!(matches!(journal.go_on(), Err(JournalError::Broken { .. })));
+    assert!(matches!(journal.append(failed(&name(3))), Err(JournalError::Broken { .. })));
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    assert_eq!(journal.durable_state().unwrap(), states.last().unwrap().1);
 }
 
 #[test]
@@ -154,6 +245,7 @@ fn an_event_that_cannot_follow_is_refused_and_nothing_is_written() {
         uploaded(&name(1), "2"),
         uploaded(&name(2), "1"),
         uploaded(&name(2), "3"),
+        Event::Resumed { format: FORMAT + 1, tool: String::new(), dropped: None },
         failed(&name(1)),
         failed(&name(2)),
         cut(1),
@@ -181,15 +273,16 @@ fn after_a_failed_write_nothing_is_written_any_more_and_the_durable_state_is_kno
     let mut journal = Journal::create(&dir, header(), plan()).unwrap();
     journal.append(packed(&name(1), '4')).unwrap();
     let durable = journal.state().clone();
-    journal.file = File::open(temp.path().join(FILE_NAME)).unwrap();
+    cut_off(&mut journal);
     assert!(matches!(
         journal.append(attempt(&name(1), 1)),
         Err(JournalError::Io { action: "append to", .. })
     ));
-    journal.file = open_to_append(&temp.path().join(FILE_NAME)).unwrap();
+    journal.log = Log::Own(open_to_append(&temp.path().join(FILE_NAME)).unwrap());
     assert!(matches!(journal.append(attempt(&name(1), 1)), Err(JournalError::Broken { .. })));
     // What the failed write may have left on disk does not count either.
-    journal.file.write_all(b"{\"n\":4,\"time\":").unwrap();
+    let path = temp.path().join(FILE_NAME);
+    fs::write(&path, [&fs::read(&path).unwrap()[..], b"{\"n\":4,\"time\":"].concat()).unwrap();
     assert_eq!(journal.durable_state().unwrap(), durable);
 }
 
@@ -214,13 +307,32 @@ fn the_states_of_a_story_are_what_happened() {
 }
 
 #[test]
+fn after_its_end_a_process_tells_nothing_more() {
+    let (temp, dir) = dir();
+    let mut journal = Journal::create(&dir, header(), plan()).unwrap();
+    journal.append(Event::Finished { exit: 5 }).unwrap();
+    assert_eq!(journal.state().finished, Some(5));
+    for event in
+        [packed(&name(1), '4'), Event::Finished { exit: 0 }, Event::Target { target: Target::Sandbox }]
+    {
+        assert!(matches!(journal.append(event), Err(JournalError::Contradiction(StateError::Misplaced(_)))));
+    }
+    drop(journal);
+    let mut journal = Journal::open(&dir).unwrap().unwrap();
+    assert_eq!(journal.state().finished, Some(5), "opening it is no event");
+    journal.append(packed(&name(1), '4')).unwrap();
+    assert_eq!(journal.state().finished, None);
+    assert_eq!(Journal::read(temp.path()).unwrap().unwrap().finished, None);
+}
+
+#[test]
 fn an_attempt_under_way_is_a_possible_orphan_until_its_outcome_and_for_good_if_there_is_none() {
     let (_, states) = written(vec![
         packed(&name(1), '4'),
         attempt(&name(1), 1),
         // The first attempt had an answer: the client would have told of none.
         attempt(&name(1), 2),
-        Event::Resumed { tool: "zbulk".to_owned() },
+        resumed(),
         attempt(&name(1), 1),
         uploaded(&name(1), "7"),
     ]);
@@ -233,13 +345,13 @@ fn an_attempt_under_way_is_a_possible_orphan_until_its_outcome_and_for_good_if_t
 fn the_parts_of_a_cut_chunk_still_tell_of_what_it_may_have_left_at_the_server() {
     let (_, states) = written(vec![packed(&name(1), '4'), attempt(&name(1), 1), failed(&name(1)), cut(1)]);
     assert_eq!(states.last().unwrap().1.chunks().map(state::ChunkState::possible_orphans).sum::<u32>(), 0);
-    let resumed = Event::Resumed { tool: "zbulk".to_owned() };
+    let resumed = resumed();
     let (_, states) = written(vec![packed(&name(1), '4'), attempt(&name(1), 1), resumed, cut(1)]);
     assert_eq!(states.last().unwrap().1.chunks().map(state::ChunkState::possible_orphans).sum::<u32>(), 1);
 }
 
 #[test]
-fn a_newer_format_and_an_unknown_event_are_refused() {
+fn a_newer_format_and_an_unknown_event_are_refused_and_unknown_fields_ignored() {
     let encode = |line: &serde_json::Value, before: &[u8]| {
         // As `line::encode`, for what no `Line` can say.
         let chain = before.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty()).map_or(0, |line| {
@@ -253,6 +365,31 @@ fn a_newer_format_and_an_unknown_event_are_refused() {
     };
     let newer = serde_json::json!({ "n": 1, "time": "2026-01-31T12:00:00Z", "event": "header", "format": 2, "other": 1 });
     assert!(matches!(recovered(&encode(&newer, b"")), Err(JournalError::Newer { format: 2, .. })));
+    let mut newer = serde_json::to_value(header()).unwrap();
+    newer["format"] = 3.into();
+    newer["n"] = 1.into();
+    newer["time"] = "2026-01-31T12:00:00Z".into();
+    newer["event"] = "header".into();
+    assert!(matches!(recovered(&encode(&newer, b"")), Err(JournalError::Newer { format: 3, .. })));
+
+    // Begun by this version, gone on with by a later one.
+    let (bytes, _) = written(vec![]);
+    for more in [serde_json::json!({ "tool": "zbulk 2" }), serde_json::json!({})] {
+        let mut newer =
+            serde_json::json!({ "n": 3, "time": "2026-01-31T12:00:00Z", "event": "resumed", "format": 2 });
+        newer.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let newer = encode(&newer, &bytes);
+        assert!(matches!(recovered(&newer), Err(JournalError::Newer { format: 2, .. })));
+        let other =
+            encode(&serde_json::json!({ "n": 4, "time": "2026-01-31T12:00:00Z", "event": "merged" }), &newer);
+        assert!(matches!(recovered(&other), Err(JournalError::Newer { format: 2, .. })));
+    }
+    let old = serde_json::json!({ "n": 3, "time": "2026-01-31T12:00:00Z", "event": "resumed", "format": 1, "tool": "zbulk 0" });
+    assert_eq!(
+        recovered(&encode(&old, &bytes)).unwrap().lines,
+        3,
+        "a missing field that may be null is null"
+    );
 
     let (bytes, states) = written(vec![]);
     let unknown = serde_json::json!({ "n": 3, "time": "2026-01-31T12:00:00Z", "event": "merged" });
@@ -285,11 +422,7 @@ fn the_format_of_every_line_is_as_documented() {
         vec![Event::Header(Box::new(header())), Event::Plan(Plan { chunks: vec![planned(&name(1), 1, 2)] })];
     events.push(Event::Target { target: Target::Sandbox });
     events.extend(story().into_iter().take(6));
-    events.extend([
-        failed(&name(1)),
-        Event::Resumed { tool: "zbulk 0.1.1".to_owned() },
-        Event::Finished { exit: 130 },
-    ]);
+    events.extend([failed(&name(1)), resumed(), Event::Finished { exit: 130 }]);
     let (mut text, mut chain) = (String::new(), Chain::default());
     for (n, event) in events.into_iter().enumerate() {
         let (bytes, next) = line::encode(&Line { n: n as u64 + 1, time, event }, chain).unwrap();
@@ -327,7 +460,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             Event::Failed { chunk, reason, http_status: None, code, attempts: 1, elapsed_ms }
         }),
         1 => (1_u32..=4).prop_map(cut),
-        1 => text.prop_map(|tool| Event::Resumed { tool }),
+        1 => proptest::option::of(text).prop_map(|dropped| Event::Resumed { format: FORMAT, tool: "zbulk".to_owned(), dropped }),
         1 => any::<u8>().prop_map(|exit| Event::Finished { exit }),
         1 => Just(Event::Target { target: Target::Undecided }),
     ]
@@ -344,11 +477,11 @@ proptest! {
     ) {
         let (temp, dir) = dir();
         let mut journal = Journal::create(&dir, header(), plan()).unwrap();
-        let mut states = vec![(journal.durable, journal.state().clone())];
+        let mut states = vec![(journal.good, journal.state().clone())];
         for (event, reopen) in events.into_iter().zip(reopen) {
             let before = journal.state().clone();
             match journal.append(event) {
-                Ok(()) => states.push((journal.durable, journal.state().clone())),
+                Ok(()) => states.push((journal.good, journal.state().clone())),
                 Err(JournalError::Contradiction(_)) => prop_assert_eq!(journal.state(), &before),
                 Err(error) => panic!("{error:?}"),
             }
@@ -357,6 +490,8 @@ proptest! {
                 drop(journal);
                 journal = Journal::open(&dir).unwrap().unwrap();
                 prop_assert_eq!(journal.state(), &state);
+                journal.go_on().unwrap();
+                states.push((journal.good, journal.state().clone()));
             }
         }
         let read = Journal::read(temp.path()).unwrap();

@@ -30,6 +30,12 @@ impl Store {
     /// The directory cannot be created or read.
     pub(super) fn open(dir: &Path) -> io::Result<Store> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        // Its own name shall be as durable as what is kept under it.
+        match File::open(dir.join("..")).and_then(|parent| parent.sync_all()) {
+            // A parent that we may not even read is none that we have created anything in.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
         let mut last_id = BEFORE_FIRST_ID;
         for entry in dir.read_dir()? {
             if let Some(id) = id_of(&entry?.path()) {
