@@ -17,6 +17,8 @@
 //!
 //! What the lines say is described in [`event`], their bytes in `line`.
 
+#[cfg(test)]
+mod damage;
 pub(crate) mod event;
 #[cfg(test)]
 pub(crate) mod fixture;

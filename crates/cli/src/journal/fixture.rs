@@ -48,8 +48,12 @@ pub(crate) fn planned(name: &str, first: u64, last: u64) -> PlannedChunk {
 }
 
 pub(crate) fn plan() -> Plan {
+    plan_of(3)
+}
+
+pub(crate) fn plan_of(chunks: u64) -> Plan {
     let chunks =
-        (1..=3).map(|seq| planned(&format!("Contacts-{seq:05}.zip"), 2 * seq - 1, 2 * seq)).collect();
+        (1..=chunks).map(|seq| planned(&format!("Contacts-{seq:05}.zip"), 2 * seq - 1, 2 * seq)).collect();
     Plan { chunks }
 }
 
@@ -139,6 +143,57 @@ pub(crate) fn story() -> Vec<Event> {
         uploaded("Contacts-00002b.zip", "111111000001000002"),
         Event::Finished { exit: 6 },
     ]
+}
+
+/// A run of so many chunks by three processes: most are sent at once, some are cut, refused or left without an outcome
+/// at first, and in the end each has its `file_id`.
+pub(crate) fn long_story(chunks: u32) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut ids = 111_111_000_001_000_000_u64;
+    let mut upload = |events: &mut Vec<Event>, chunk: &str, attempts: u32| {
+        ids += 1;
+        for number in 1..attempts {
+            events.extend([
+                attempt(chunk, number),
+                Event::Ambiguous { chunk: chunk.to_owned(), attempt: number },
+            ]);
+        }
+        events.extend([attempt(chunk, attempts), uploaded(chunk, &ids.to_string())]);
+    };
+    let mut later = Vec::new();
+    for seq in 1..=chunks {
+        match seq % 10 {
+            3 => {
+                events.push(cut(seq));
+                for letter in ['a', 'b'] {
+                    let part = format!("Contacts-{seq:05}{letter}.zip");
+                    events.push(packed(&part, '5'));
+                    upload(&mut events, &part, 1);
+                }
+            }
+            5 => {
+                events.extend([packed(&name(seq), '6'), attempt(&name(seq), 1), failed(&name(seq))]);
+                later.push(seq);
+            }
+            7 => {
+                events.extend([packed(&name(seq), '7'), attempt(&name(seq), 1)]);
+                later.push(seq);
+            }
+            other => {
+                events.push(packed(&name(seq), '4'));
+                upload(&mut events, &name(seq), 1 + u32::from(other == 9));
+            }
+        }
+        if seq == chunks / 2 {
+            events.push(resumed());
+        }
+    }
+    events.extend([Event::Finished { exit: 6 }, resumed()]);
+    for seq in later {
+        upload(&mut events, &name(seq), 1);
+    }
+    events.push(Event::Finished { exit: 0 });
+    events
 }
 
 /// The states after each line of a journal, from the plan on.

@@ -32,20 +32,20 @@ pub(super) fn recover(path: &Path, bytes: &[u8]) -> Result<Recovered> {
     Ok(Recovered { state, chain: lines.chain, good: lines.at })
 }
 
-/// Goes through a journal's lines.
-struct Lines<'a> {
-    path: &'a Path,
-    bytes: &'a [u8],
+/// Goes through a journal's lines. How it goes on depends on the bytes after `at`, and on its other fields alone.
+pub(super) struct Lines<'a> {
+    pub(super) path: &'a Path,
+    pub(super) bytes: &'a [u8],
     /// End of the last good line.
-    at: usize,
+    pub(super) at: usize,
     /// Of the last good line.
-    number: u64,
-    chain: Chain,
+    pub(super) number: u64,
+    pub(super) chain: Chain,
 }
 
 impl Lines<'_> {
     /// The next line; `None` at the end, and at a last line that was torn.
-    fn next(&mut self) -> Result<Option<Line>> {
+    pub(super) fn next(&mut self) -> Result<Option<Line>> {
         let rest = &self.bytes[self.at..];
         if rest.is_empty() {
             return Ok(None);
