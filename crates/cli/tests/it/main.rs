@@ -14,6 +14,7 @@ mod five_chunks;
 mod kills;
 mod outcome;
 mod plan;
+mod power_loss;
 mod restart;
 mod run;
 mod sandbox;
