@@ -5,6 +5,7 @@
 
 mod args;
 mod auth;
+mod changes;
 mod check;
 mod config;
 mod display;
@@ -26,4 +27,5 @@ mod starts;
 mod strace;
 mod syscalls;
 mod testdata;
+mod verify;
 mod workbench;
