@@ -9,6 +9,9 @@ use crate::error::Error;
 use crate::job::{ChildKind, Limits, Role};
 use crate::sizes::{Load, Sizes};
 
+#[cfg(test)]
+mod tests;
+
 /// The identity of a chunk: its number in the plan, and for the parts of a chunk that was cut, one letter a cut.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChunkId {
@@ -215,7 +218,7 @@ impl Sizes<'_> {
                 reached += bytes;
                 2 * reached >= total
             })
-            .unwrap_or(packed.len() - 1);
+            .expect("invariant: all of the bytes are at least half of them");
         let first_of_b = (half + 1).min(packed.len() - 1);
         let part = |letter: char, parents| {
             let cuts = format!("{}{letter}", chunk.id.cuts);
