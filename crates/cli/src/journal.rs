@@ -192,12 +192,8 @@ impl Journal {
     pub(crate) fn read(dir: &Path) -> Result<Option<State>> {
         let path = dir.join(FILE_NAME);
         let Some((file, bytes)) = read_file(&path)? else { return Ok(None) };
-        match file.sync_data() {
-            // A file system that cannot be written to has nothing to sync.
-            Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
-                return Err(JournalError::Io { action: "sync", path, source: error });
-            }
-            _ => {}
+        if let Err(source) = synced(file.sync_data()) {
+            return Err(JournalError::Io { action: "sync", path, source });
         }
         Ok(Some(recover(&path, &bytes)?.state))
     }
@@ -332,6 +328,14 @@ fn read_file(path: &Path) -> Result<Option<(File, Vec<u8>)>> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|error| io("read", error))?;
     Ok(Some((file, bytes)))
+}
+
+/// A file system that cannot be written to, of which there are some that cannot sync either, has nothing to sync.
+fn synced(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        other => other,
+    }
 }
 
 /// What failed and why, if something did.

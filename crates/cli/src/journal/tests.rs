@@ -122,6 +122,13 @@ fn the_text_of_a_dropped_line_is_kept_in_the_line_that_takes_its_place() {
 }
 
 #[test]
+fn only_a_file_system_that_cannot_sync_at_all_is_believed_without() {
+    assert!(synced(Ok(())).is_ok());
+    assert!(synced(Err(io::ErrorKind::InvalidInput.into())).is_ok());
+    assert_eq!(synced(Err(io::ErrorKind::Other.into())).unwrap_err().kind(), io::ErrorKind::Other);
+}
+
+#[test]
 fn an_outcome_whose_line_is_lost_leaves_its_chunk_unknown_and_a_possible_orphan() {
     let events = vec![packed(&name(1), '4'), attempt(&name(1), 1), uploaded(&name(1), "7")];
     let (mut bytes, _) = written(events);
