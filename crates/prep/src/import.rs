@@ -355,7 +355,7 @@ fn scan_parent(
     memory: &Memory,
     reporter: &dyn Reporter,
 ) -> Result<(Scanned, ParentKeys), Error> {
-    let mut table = Table::new(&source, &memory.columns);
+    let mut table = Table::new(source.header.end, &memory.columns);
     let mut exact = Column::new(&memory.columns);
     let mut folded = Column::new(&memory.columns);
     let keyer = ParentKeyer(has_children.then_some(hasher));
@@ -382,7 +382,7 @@ fn scan_child(
     memory: &Memory,
     reporter: &dyn Reporter,
 ) -> Result<(ChildState, Column<KeyHash>), Error> {
-    let mut table = Table::new(&source, &memory.columns);
+    let mut table = Table::new(source.header.end, &memory.columns);
     let mut keys = Column::new(&memory.columns);
     let mut owners = Column::new(&memory.columns);
     let mut sink = |record: &Record<KeyHash>| {

@@ -86,6 +86,21 @@ impl ChildSizes {
     }
 }
 
+#[cfg(test)]
+impl ChildSizes {
+    /// Sizes as they are given: records and bytes of every parent.
+    pub(crate) fn of(groups: impl Iterator<Item = (u32, u32)>) -> ChildSizes {
+        let budget = Budget::new(0, &std::env::temp_dir());
+        let (records, bytes) = (Column::new(&budget), Column::new(&budget));
+        let mut sizes = ChildSizes { records, bytes, max: 0, parents_above: 0 };
+        for (records, bytes) in groups {
+            sizes.records.push(records);
+            sizes.bytes.push(bytes);
+        }
+        sizes
+    }
+}
+
 /// No range of parents is smaller, however small the budget.
 const LEAST_PARENTS_AT_ONCE: usize = 16;
 

@@ -58,12 +58,13 @@ const CHECKPOINT: usize = 1024;
 pub(crate) const MAX_RECORDS: usize = u32::MAX as usize - 16;
 
 impl Table {
-    pub(crate) fn new(source: &Source, budget: &Arc<Budget>) -> Table {
+    /// An empty table of the records that begin at this offset.
+    pub(crate) fn new(offset: u64, budget: &Arc<Budget>) -> Table {
         Table {
             len_raw: Column::new(budget),
             len_out: Column::new(budget),
             checkpoints: Vec::new(),
-            end: source.header.end,
+            end: offset,
             rejects: [0; RejectCode::ALL.len()],
             widest: 0,
         }

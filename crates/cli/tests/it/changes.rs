@@ -228,7 +228,7 @@ fn archives_that_come_out_with_other_bytes_but_the_same_records_are_noted_journa
     let after = after.as_array().unwrap().iter().find(|after| after["name"] == chunk["name"]).unwrap();
     assert_eq!(after["archive_sha256"], chunk["archive_sha256"], "it is journaled anew");
     assert_eq!(
-        server.body(after["upload"]["file_id"].as_str().unwrap()).len() as u64,
+        server.bodies()[after["upload"]["file_id"].as_str().unwrap()].len() as u64,
         after["archive_bytes"]
     );
     assert_eq!((server.kept(), job.states(false)), (5, vec!["uploaded".to_owned(); 5]));
@@ -342,7 +342,7 @@ fn an_input_that_changes_while_the_run_goes_on_ends_it_before_a_changed_chunk_is
         let manifest = job.manifest(false);
         let mut records = BTreeSet::new();
         for chunk in manifest["chunks"].as_array().unwrap() {
-            let body = server.body(chunk["upload"]["file_id"].as_str().unwrap());
+            let body = &server.bodies()[chunk["upload"]["file_id"].as_str().unwrap()];
             let mut zip = zip::ZipArchive::new(io::Cursor::new(body)).unwrap();
             let mut csv = String::new();
             zip.by_name("Things.csv").unwrap().read_to_string(&mut csv).unwrap();

@@ -1,7 +1,10 @@
 //! The plan by hand: every limit to the last record and byte, and every cut.
 
 use super::*;
+use crate::column::Budget;
 use crate::scan::Record;
+use crate::sizes::ChildSizes;
+use crate::table::Table;
 
 /// An import of `Sites` with `Meters`; header bytes are 10 and 20. One parent each: its bytes as written, 0 for one that
 /// is not packed, its children and their bytes.
@@ -21,19 +24,13 @@ fn import(groups: &[(u32, u32, u32)]) -> Imports {
         key_index: Some(input as u32),
         header_bytes,
     };
-    let mut parents = Table::default();
+    let mut parents = Table::new(0, &Budget::new(0, &std::env::temp_dir()));
     for &(len_out, ..) in groups {
         let reject = (len_out == 0).then_some(crate::reject::RejectCode::WrongFieldCount);
         let (blank_lines, rewritten, spans_lines) = (0, false, false);
-        parents.push(
-            &Record { len_raw: 1, len_out, blank_lines, rewritten, reject, spans_lines, key: () },
-            reject,
-        );
+        parents.push(&Record { len_raw: 1, len_out, blank_lines, rewritten, reject, spans_lines, key: () });
     }
-    let children = ChildSizes {
-        records: groups.iter().map(|&(_, records, _)| records).collect(),
-        bytes: groups.iter().map(|&(_, _, bytes)| bytes).collect(),
-    };
+    let children = ChildSizes::of(groups.iter().map(|&(_, records, bytes)| (records, bytes)));
     let members = vec![member(0, "Sites", Role::Parent, 10), member(1, "Meters", Role::Child, 20)];
     Imports { members, parents, children: vec![children] }
 }
@@ -51,7 +48,7 @@ fn limits(chunk_records: u32, max_csv_bytes: Option<u64>) -> Limits {
 /// The parents of each chunk, zero-based.
 fn runs(groups: &[(u32, u32, u32)], limits: &Limits) -> Vec<Range<u32>> {
     let import = import(groups);
-    let plan = ChunkPlan::new(&[import.sizes()], limits);
+    let plan = ChunkPlan::new(&[import.sizes()], limits).unwrap();
     plan.chunks().iter().map(|chunk| chunk.parents.clone()).collect()
 }
 
@@ -82,7 +79,7 @@ fn parents_that_are_not_packed_count_for_nothing_and_begin_and_end_no_chunk() {
 #[test]
 fn a_chunk_says_what_is_in_it() {
     let import = import(&[(5, 0, 0), (6, 2, 7), (7, 1, 8), (0, 0, 0), (8, 0, 0)]);
-    let plan = ChunkPlan::new(&[import.sizes(), import.sizes()], &limits(2, None));
+    let plan = ChunkPlan::new(&[import.sizes(), import.sizes()], &limits(2, None)).unwrap();
     let told: Vec<String> = plan
         .chunks()
         .iter()
@@ -110,7 +107,7 @@ fn a_chunk_says_what_is_in_it() {
     let entry = &plan.chunks()[0].entries[1];
     let rest = (entry.input, entry.module.as_str(), entry.role, entry.kind, entry.columns, entry.key_index);
     assert_eq!(rest, (1, "Meters", Role::Child, Some(ChildKind::Subform), 2, Some(1)));
-    let childless = ChunkPlan::new(&[import.sizes()], &limits(1, None));
+    let childless = ChunkPlan::new(&[import.sizes()], &limits(1, None)).unwrap();
     assert_eq!(childless.chunks()[0].entries.len(), 1, "no entry without a record");
 }
 
@@ -118,8 +115,8 @@ fn a_chunk_says_what_is_in_it() {
 fn cut(groups: &[(u32, u32, u32)]) -> Option<[Range<u32>; 2]> {
     let import = import(groups);
     let sizes = import.sizes();
-    let plan = ChunkPlan::new(&[sizes], &limits(25_000, None));
-    let parts = import.sizes().cut(&plan.chunks()[0])?;
+    let plan = ChunkPlan::new(&[sizes], &limits(25_000, None)).unwrap();
+    let parts = import.sizes().cut(&plan.chunks()[0]).unwrap()?;
     for (part, letter) in parts.iter().zip(["a", "b"]) {
         assert_eq!(part.name, format!("Sites-00001{letter}.zip"));
         assert_eq!((part.id.seq, part.id.cuts.as_str(), part.import), (1, letter, 0));
@@ -155,13 +152,13 @@ fn a_chunk_is_cut_after_the_parent_where_half_of_its_bytes_is_reached() {
 #[test]
 fn parts_are_cut_again_one_letter_more_each() {
     let import = import(&[(1, 0, 0); 4]);
-    let plan = ChunkPlan::new(&[import.sizes()], &limits(25_000, None));
-    let [a, b] = import.sizes().cut(&plan.chunks()[0]).unwrap();
-    let [aa, ab] = import.sizes().cut(&a).unwrap();
+    let plan = ChunkPlan::new(&[import.sizes()], &limits(25_000, None)).unwrap();
+    let [a, b] = import.sizes().cut(&plan.chunks()[0]).unwrap().unwrap();
+    let [aa, ab] = import.sizes().cut(&a).unwrap().unwrap();
     let names = [&aa, &ab, &b].map(|chunk| chunk.name.as_str());
     assert_eq!(names, ["Sites-00001aa.zip", "Sites-00001ab.zip", "Sites-00001b.zip"]);
     assert_eq!([&aa, &ab, &b].map(|chunk| chunk.parents.clone()), [0..1, 1..2, 2..4]);
-    assert!(import.sizes().cut(&aa).is_none());
+    assert!(import.sizes().cut(&aa).unwrap().is_none());
 }
 
 #[test]
@@ -169,7 +166,7 @@ fn the_digest_is_the_same_for_the_same_plan_alone_and_in_all_versions() {
     let groups = [(5, 1, 5), (5, 1, 5), (5, 0, 0)];
     let plan = |groups: &[(u32, u32, u32)], limits: &Limits| {
         let import = import(groups);
-        ChunkPlan::new(&[import.sizes()], limits)
+        ChunkPlan::new(&[import.sizes()], limits).unwrap()
     };
     let digest = |groups: &[(u32, u32, u32)], records| plan(groups, &limits(records, None)).digest();
     let digests = [
