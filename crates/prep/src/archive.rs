@@ -148,9 +148,9 @@ mod tests {
             noise ^= noise << 17;
             let words = ["renewal", "call", "Zürich", "delayed", "contract", "demo", "budget", "owner"];
             let word = |shift: u64| words[(noise >> shift & 7) as usize];
-            write!(
+            writeln!(
                 csv,
-                "zcrm_{id:09},{} {},\"{}, {} {:x}\"\n",
+                "zcrm_{id:09},{} {},\"{}, {} {:x}\"",
                 word(1),
                 word(9),
                 word(17),

@@ -11,6 +11,9 @@ mod cut;
 mod dialect;
 mod entry;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod import;
 mod job;
 mod pack;

@@ -11,7 +11,9 @@
 //! A worker never decides at the block's end: what does not end there is carried over.
 
 pub(crate) mod kernel;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+pub(crate) mod laws;
+#[cfg(any(test, fuzzing))]
 mod oracle;
 mod structurals;
 
