@@ -26,12 +26,11 @@ pub fn dialect(data: &[u8]) {
     if data.starts_with(&[0x1F, 0x8B]) {
         return;
     }
-    let text = data.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(data);
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .delimiter(source.shape.delimiter)
-        .from_reader(text);
+        .from_reader(data);
     let mut header = csv::ByteRecord::new();
     assert!(reader.read_byte_record(&mut header).expect("a slice can be read"), "there is a header");
     let names: Vec<&[u8]> = source.header.names.iter().map(String::as_bytes).collect();

@@ -80,6 +80,12 @@ fn no_block_boundary_changes_the_outcome() {
 }
 
 #[test]
+fn a_byte_order_mark_is_taken_off_the_header_alone() {
+    // Found by the fuzzer: before a record it is text, and a quote after it opens nothing.
+    check(b"\xEF\xBB\xBF\"*2\n\0\n,x\n", b',', 13).unwrap();
+}
+
+#[test]
 fn lines_are_counted_alike_whatever_the_blocks() {
     let text = b"1,a\r\n2,b\r3,c\n\r\n4,\"d\r\ne\rf\"\r\n";
     for block_bytes in 1..40 {
