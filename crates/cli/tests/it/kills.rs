@@ -41,9 +41,9 @@ fn kills() -> u32 {
     std::env::var("ZBULK_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(15)
 }
 
-pub(crate) fn command(job: &Job, server: &Server, out: &Path) -> Command {
+pub(crate) fn command(job: &Job, server: &Server, token: &str, out: &Path) -> Command {
     let mut command = job.command("run");
-    server.point(&mut command).env("ZOHO_ACCESS_TOKEN", server.access_token());
+    server.point(&mut command).env("ZOHO_ACCESS_TOKEN", token);
     command.arg("--out").arg(out).args(["--concurrency", "8"]);
     command
 }
@@ -53,7 +53,8 @@ fn killed_at_any_time_a_run_goes_on_to_the_result_of_an_undisturbed_one() {
     let job = Job::new(2000);
     let undisturbed = job.path().join("undisturbed");
     let server = Server::start("");
-    let (code, _, stderr) = run(command(&job, &server, &undisturbed).arg("--keep-archives"));
+    let (code, _, stderr) =
+        run(command(&job, &server, &server.access_token(), &undisturbed).arg("--keep-archives"));
     assert_eq!(code, Some(0), "{stderr}");
     let expected = Expected::of(&undisturbed);
 
@@ -68,12 +69,14 @@ fn killed_at_any_time_a_run_goes_on_to_the_result_of_an_undisturbed_one() {
     while left > 0 {
         runs += 1;
         let server = Server::start(FAULTS);
+        // One for all kills: the server gives ten in ten minutes.
+        let token = server.access_token();
         let out = job.path().join(format!("run-{runs}"));
         let log = job.path().join("stderr.txt");
         let mut history = History::default();
         let mut killed = 0;
         loop {
-            let mut child = command(&job, &server, &out)
+            let mut child = command(&job, &server, &token, &out)
                 .stdout(Stdio::null())
                 .stderr(File::create(&log).unwrap())
                 .spawn()
