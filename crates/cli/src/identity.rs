@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use prep::{Archive, Chunk, Fingerprint, InputReport, Job, Prepared, RejectPolicy};
+use prep::{Archive, ChildKind, Chunk, Fingerprint, Identity, InputReport, Job, Prepared, RejectPolicy};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -18,7 +18,7 @@ mod tests;
 /// What a run is about, from what was found in its inputs.
 pub(crate) fn header(name: &str, target: Target, job: &Job, prepared: &Prepared) -> Header {
     let limits = job.settings.limits;
-    let settings = settings(job, prepared.inputs());
+    let settings = settings(job, prepared.inputs().iter().map(Dialect::from));
     let digest = xxh3_128(json!([limits, settings]).to_string().as_bytes());
     Header {
         format: FORMAT,
@@ -31,6 +31,19 @@ pub(crate) fn header(name: &str, target: Target, job: &Job, prepared: &Prepared)
         settings_digest: format!("{digest:032x}"),
         plan_digest: prepared.plan().digest(),
     }
+}
+
+/// Whether the inputs and settings are those of a journal, by fingerprints alone. Only the program that wrote the
+/// journal is sure to make the same plan of them.
+pub(crate) fn is_unchanged(old: &Header, job: &Job, inputs: &[Identity]) -> bool {
+    let same = |(old, new): (&Input, &Identity)| {
+        old.module == new.module && old.kind == new.kind && old.fingerprint == new.fingerprint
+    };
+    old.tool == TOOL
+        && old.limits == job.settings.limits
+        && old.settings == settings(job, inputs.iter().map(Dialect::from))
+        && old.inputs.len() == inputs.len()
+        && old.inputs.iter().zip(inputs).all(same)
 }
 
 /// All chunks, none cut.
@@ -146,18 +159,40 @@ fn input(report: &InputReport) -> Input {
     }
 }
 
+/// What an input is, besides its content.
+#[derive(Clone, Copy)]
+struct Dialect<'a> {
+    module: &'a str,
+    kind: Option<ChildKind>,
+    delimiter: u8,
+    encoding: &'a str,
+}
+
+impl<'a> From<&'a InputReport> for Dialect<'a> {
+    fn from(input: &'a InputReport) -> Dialect<'a> {
+        let InputReport { module, kind, delimiter, encoding, .. } = input;
+        Dialect { module, kind: *kind, delimiter: *delimiter, encoding }
+    }
+}
+
+impl<'a> From<&'a Identity> for Dialect<'a> {
+    fn from(input: &'a Identity) -> Dialect<'a> {
+        let Identity { module, kind, delimiter, encoding, .. } = input;
+        Dialect { module, kind: *kind, delimiter: *delimiter, encoding }
+    }
+}
+
 /// What decides the plan or its bytes besides the limits. The delimiter and the encoding are those that were used, so
 /// that naming the one that was found changes nothing.
-fn settings(job: &Job, inputs: &[InputReport]) -> Value {
-    let mut reports = inputs.iter();
+fn settings<'a>(job: &Job, mut inputs: impl Iterator<Item = Dialect<'a>>) -> Value {
     let mut next = |key: &Option<String>| {
-        let report = reports.next();
+        let input = inputs.next();
         json!({
-            "module": report.map(|report| &report.module),
-            "kind": report.and_then(|report| report.kind),
+            "module": input.map(|input| input.module),
+            "kind": input.and_then(|input| input.kind),
             "key": key,
-            "delimiter": report.map(|report| char::from(report.delimiter)),
-            "encoding": report.map(|report| &report.encoding),
+            "delimiter": input.map(|input| char::from(input.delimiter)),
+            "encoding": input.map(|input| input.encoding),
         })
     };
     let imports: Vec<Value> = job

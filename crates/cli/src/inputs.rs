@@ -1,6 +1,8 @@
 //! Steps 1 to 3 as every command takes them: inputs prepared with progress, warnings told.
 
 use crate::failure::Result;
+use crate::identity;
+use crate::journal::event::Header;
 use crate::progress::Progress;
 
 /// Scans and plans all inputs of a job. Warnings go to standard error.
@@ -15,6 +17,15 @@ pub(crate) fn prepare(job: &prep::Job, progress: &Progress) -> Result<prep::Prep
         progress.warn(&format!("{path}: {}", warning.message));
     }
     Ok(prepared)
+}
+
+/// Whether the inputs and settings of a job are those of a journal, by fingerprints alone.
+///
+/// # Errors
+/// Every problem that keeps an input from being read at all.
+pub(crate) fn are_unchanged(job: &prep::Job, old: &Header, progress: &Progress) -> Result<bool> {
+    progress.scanning(total_bytes(job));
+    Ok(identity::is_unchanged(old, job, &prep::identify(job, progress)?))
 }
 
 /// The inputs' length together, for the bar. A file that cannot be looked at is told of when it is opened.

@@ -48,9 +48,9 @@ pub(crate) struct Task<'a> {
 pub(crate) struct Session {
     /// Open, with all that is journaled of this run so far.
     pub(crate) journal: Journal,
-    /// The inputs.
-    pub(crate) prepared: Prepared,
-    /// The chunks of the plan with the journaled cuts made again.
+    /// The inputs; `None` if every chunk has its `file_id`, and the inputs were looked at by their fingerprints alone.
+    pub(crate) prepared: Option<Prepared>,
+    /// The chunks of the plan with the journaled cuts made again; none without `prepared`.
     pub(crate) chunks: Vec<Chunk>,
 }
 
@@ -75,13 +75,27 @@ impl Session {
         {
             return Err(another_run(dir.path(), vec![difference]));
         }
-        let prepared = scan(task.job, interrupt, progress, &task.command_line.typed).await?;
+        let old = match old {
+            Some(journal) if is_done(dir.path(), &journal, &task) => {
+                let (job, header, shown) =
+                    (task.job.clone(), journal.state().header.clone(), Arc::clone(progress));
+                let check = move || inputs::are_unchanged(&job, &header, &shown);
+                if off_thread(check, interrupt, &task.command_line.typed).await? {
+                    return Ok(Session { journal, prepared: None, chunks: Vec::new() });
+                }
+                Some(journal)
+            }
+            old => old,
+        };
+        let (job, shown) = (task.job.clone(), Arc::clone(progress));
+        let scan = move || inputs::prepare(&job, &shown);
+        let prepared = off_thread(scan, interrupt, &task.command_line.typed).await?;
         if task.restart && !prepared.must_stop() {
             restart(dir.path(), progress)?;
         }
         let journal = begin_or_go_on(dir, old, &task, &prepared, progress)?;
         let chunks = identity::leaves(journal.state(), &prepared)?;
-        Ok(Session { journal, prepared, chunks })
+        Ok(Session { journal, prepared: Some(prepared), chunks })
     }
 }
 
@@ -240,14 +254,27 @@ pub(crate) fn run_again(command_line: &str) -> String {
     format!("run the same command again to go on: {command_line}")
 }
 
-async fn scan(
-    job: &Job,
+/// Whether a run has ended well and has left all that it leaves, so that only its inputs are to be looked at. Standard
+/// input can be read but once: it is left to the scan.
+fn is_done(dir: &Path, journal: &Journal, task: &Task<'_>) -> bool {
+    let state = journal.state();
+    let inputs = task.job.imports.iter().flat_map(|import| {
+        std::iter::once(&import.parent).chain(import.children.iter().map(|child| &child.input))
+    });
+    task.target.as_ref() == Some(&state.header.target)
+        && state.is_complete()
+        && state.finished == Some(ExitCode::Done.number())
+        && rejects::are_written(dir, &state.header.inputs)
+        && inputs.into_iter().all(|input| input.path != Path::new("-"))
+}
+
+/// Reads inputs on a thread of its own.
+async fn off_thread<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T> + Send + 'static,
     interrupt: &Interrupt,
-    progress: &Arc<Progress>,
     command_line: &str,
-) -> Result<Prepared> {
-    let (job, shown) = (job.clone(), Arc::clone(progress));
-    let scanned = tokio::task::spawn_blocking(move || inputs::prepare(&job, &shown));
+) -> Result<T> {
+    let scanned = tokio::task::spawn_blocking(read);
     tokio::select! {
         biased;
         // The scan is left to itself: it writes nothing that has a name, and the process is about to end.

@@ -14,6 +14,7 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod identify;
 mod import;
 mod job;
 mod pack;
@@ -36,6 +37,7 @@ mod validate;
 
 pub use archive::{Archive, Entry, Packed};
 pub use error::{Error, ErrorKind, Position};
+pub use identify::{Identity, identify};
 pub use job::{Child, ChildKind, Import, Input, Job, Limits, RejectPolicy, Role, Settings};
 pub use pack::pack;
 pub use plan::{Chunk, ChunkId, ChunkPlan, PlannedEntry};

@@ -12,7 +12,7 @@ use crate::column::Budget;
 use crate::entry::key_of;
 use crate::error::{Error, ErrorKind, Position};
 use crate::import::{ImportState, Memory};
-use crate::job::{ChildKind, Job, RejectPolicy, Role, Settings};
+use crate::job::{ChildKind, Import, Input, Job, RejectPolicy, Role, Settings};
 use crate::plan::{Chunk, ChunkPlan, Member};
 use crate::profile::{Profile, profile};
 use crate::reader::{Scanned, content};
@@ -30,6 +30,17 @@ pub struct Fingerprint {
     pub bytes: u64,
     /// XXH3-128 of the XXH3-128 digests (16 bytes each, big-endian) of every 4 MiB block, 32 hexadecimal digits.
     pub xxh3_128: String,
+}
+
+impl Fingerprint {
+    /// From the digests of a file's blocks.
+    pub(crate) fn of(source: &Source, block_digests: &[u128]) -> Fingerprint {
+        let mut digests = Xxh3Default::new();
+        for digest in block_digests {
+            digests.update(&digest.to_be_bytes());
+        }
+        Fingerprint { bytes: source.len(), xxh3_128: format!("{:032x}", digests.digest128()) }
+    }
 }
 
 /// What the scan found in one input.
@@ -285,11 +296,7 @@ impl Prepared {
 pub fn prepare(job: &Job, reporter: &dyn Reporter) -> Result<Prepared, Vec<Error>> {
     let opened = open_all(job)?;
     let settings = &job.settings;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(settings.threads)
-        .thread_name(|i| format!("prep-{i}"))
-        .build()
-        .map_err(|error| vec![Error::new(ErrorKind::Threads(error), "")])?;
+    let pool = thread_pool(settings).map_err(|error| vec![error])?;
     // Of the memory a sixth is for what is kept of the records, a third for the index while inputs are related and
     // for routed children afterwards, a sixth for archives being built; the rest is the caller's, for archives that
     // wait to be sent.
@@ -322,16 +329,29 @@ pub fn prepare(job: &Job, reporter: &dyn Reporter) -> Result<Prepared, Vec<Error
     Ok(prepared)
 }
 
+/// The threads that the settings ask for.
+pub(crate) fn thread_pool(settings: &Settings) -> Result<ThreadPool, Error> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(settings.threads)
+        .thread_name(|i| format!("prep-{i}"))
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Threads(error), ""))
+}
+
+/// The inputs of an import, its parent first, with the kinds of the children.
+pub(crate) fn inputs_of(import: &Import) -> impl Iterator<Item = (&Input, Option<ChildKind>)> {
+    let children = import.children.iter().map(|child| (&child.input, Some(child.kind)));
+    std::iter::once((&import.parent, None)).chain(children)
+}
+
 /// Opens every input, or says all that is wrong with any.
-fn open_all(job: &Job) -> Result<Vec<Vec<Source>>, Vec<Error>> {
+pub(crate) fn open_all(job: &Job) -> Result<Vec<Vec<Source>>, Vec<Error>> {
     let mut errors = Vec::new();
     let mut opened = Vec::new();
     for import in &job.imports {
         let needs_key = !import.children.is_empty();
-        let inputs = std::iter::once((&import.parent, needs_key))
-            .chain(import.children.iter().map(|child| (&child.input, true)));
         let mut sources = Vec::new();
-        for (input, needs_key) in inputs {
+        for (input, _) in inputs_of(import) {
             if needs_key && input.key.is_none() {
                 errors.push(Error::new(ErrorKind::NoKey { module: input.module.clone() }, &input.path));
             }
@@ -414,17 +434,13 @@ fn report_input(
     let records = table.records() as u64;
     let rejected = table.rejected();
     let sizes = place.checked_sub(1).map(|child| &import.child_sizes[child]);
-    let mut digests = Xxh3Default::new();
-    for digest in &summary.block_digests {
-        digests.update(&digest.to_be_bytes());
-    }
     InputReport {
         import: import_index,
         role: member.role,
         kind: member.kind,
         module: member.module.clone(),
         path: source.path().to_owned(),
-        fingerprint: Fingerprint { bytes: source.len(), xxh3_128: format!("{:032x}", digests.digest128()) },
+        fingerprint: Fingerprint::of(source, &summary.block_digests),
         delimiter: source.shape.delimiter,
         bom: source.header.bom,
         encoding: source.encoding.to_owned(),

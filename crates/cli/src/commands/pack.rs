@@ -61,7 +61,11 @@ async fn pack(
         output,
     };
     let shown = Arc::clone(progress);
-    work.run(move |feed| Ok(prep::pack(&prepared, &chunks, &|packed| feed.take(packed), &*shown)?)).await
+    work.run(move |feed| match prepared {
+        Some(prepared) => Ok(prep::pack(&prepared, &chunks, &|packed| feed.take(packed), &*shown)?),
+        None => Ok(()),
+    })
+    .await
 }
 
 /// Whether an archive is there, by its length; `zbulk verify` and `zbulk upload` read its bytes.

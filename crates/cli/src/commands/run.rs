@@ -62,7 +62,10 @@ async fn run(
     let Session { journal, prepared, mut chunks } = Session::begin(dir, task, interrupt, progress).await?;
     chunks.retain(|chunk| journal.state().chunk(&chunk.name).is_none_or(|known| known.file_id().is_none()));
     let link = if chunks.is_empty() {
-        progress.note("nothing to send: every chunk has its file_id");
+        progress.note(match prepared {
+            Some(_) => "nothing to send: every chunk has its file_id",
+            None => "nothing to send: every chunk has its file_id, and the inputs are what they were",
+        });
         OpenLink::nowhere()
     } else if dry_run {
         progress.note("a dry run: nothing is sent, and nothing is left behind");
@@ -77,5 +80,9 @@ async fn run(
     let work =
         Work { dir: dir.path(), journal, goal, keep, onward, sandbox, interrupt, progress, output: &output };
     let shown = Arc::clone(progress);
-    work.run(move |feed| Ok(prep::pack(&prepared, &chunks, &|packed| feed.take(packed), &*shown)?)).await
+    work.run(move |feed| match prepared {
+        Some(prepared) => Ok(prep::pack(&prepared, &chunks, &|packed| feed.take(packed), &*shown)?),
+        None => Ok(()),
+    })
+    .await
 }

@@ -17,6 +17,7 @@ mod outcome;
 mod plan;
 mod power_loss;
 mod restart;
+mod resume;
 mod run;
 mod sandbox;
 mod secrets;
