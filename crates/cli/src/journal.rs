@@ -30,6 +30,7 @@ mod tests;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -341,7 +342,16 @@ fn synced(outcome: io::Result<()>) -> io::Result<()> {
 /// What failed and why, if something did.
 fn write_and_sync(file: &mut File, bytes: &[u8]) -> std::result::Result<(), (&'static str, io::Error)> {
     file.write_all(bytes).map_err(|error| ("append to", error))?;
-    file.sync_data().map_err(|error| ("sync", error))
+    file.sync_data().map_err(|error| ("sync", error))?;
+    match file.metadata() {
+        // A file without a name takes every line, and none of them would ever be found again.
+        Ok(metadata) if metadata.nlink() == 0 => {
+            let removed = io::Error::new(io::ErrorKind::NotFound, "it was removed while the run goes on");
+            Err(("append to", removed))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(("look at", error)),
+    }
 }
 
 fn open_to_append(path: &Path) -> io::Result<File> {

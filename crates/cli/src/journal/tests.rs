@@ -38,6 +38,22 @@ fn damaged_line(result: Result<State>) -> u64 {
 }
 
 #[test]
+fn a_journal_that_was_removed_takes_no_more_lines() {
+    let resumed = || Event::Resumed { format: FORMAT, tool: TOOL.to_owned(), dropped: None };
+    let (temp, dir) = dir();
+    let mut journal = Journal::create(&dir, header(), plan()).unwrap();
+    journal.append(resumed()).unwrap();
+    fs::remove_file(temp.path().join(FILE_NAME)).unwrap();
+    let error = journal.append(resumed()).unwrap_err();
+    assert!(
+        matches!(&error, JournalError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound),
+        "{error:?}"
+    );
+    assert!(matches!(journal.append(resumed()), Err(JournalError::Broken { .. })));
+    assert!(journal.durable_state().is_err(), "nothing of it is durable");
+}
+
+#[test]
 fn a_cut_journal_is_as_it_was_found_until_the_run_goes_on_with_its_whole_lines() {
     let (bytes, states) = written(story());
     let (temp, dir) = dir();

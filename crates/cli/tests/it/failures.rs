@@ -1,10 +1,12 @@
 //! Single system calls that fail: a full disk, a broken one, no descriptors left, a file system gone read-only.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::five_chunks::FiveChunks;
 use crate::outcome::{History, verify_dir};
-use crate::server::{Server, run};
+use crate::server::{Job, Server, run};
+use crate::signals::wait_for_attempts;
 use crate::strace::{self, Point};
 
 /// Calls that fail, how, and what users read of it.
@@ -120,4 +122,27 @@ fn a_sync_of_the_journal_that_fails_is_never_tried_again() {
         assert_eq!(code, Some(0), "{nth}: {stderr}");
         five.expected.hold(&out, &server, &history, &format!("sync {nth}"));
     }
+}
+
+#[test]
+fn a_directory_that_vanishes_stops_the_run_before_more_is_sent() {
+    let job = Job::new(100);
+    // The second request is held up until the directory is gone.
+    let server = Server::start("[[rule]]\nrequest = 2\nfault = { stall = { seconds = 2 } }\n");
+    let mut command = job.command("run");
+    server.point(&mut command).args(["--concurrency", "1"]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_attempts(&job.out(false), 2);
+    // Renamed first, so that nothing is created in it meanwhile.
+    std::fs::rename(job.out(false), job.path().join("away")).unwrap();
+    std::fs::remove_dir_all(job.path().join("away")).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("journal.jsonl") && stderr.contains("it was removed"), "{stderr}");
+    assert_eq!(server.kept(), 2, "nothing is sent that nobody would know of: {stderr}");
+    // What was removed is not known any more; what is there is right.
+    let (code, _, stderr) = run(server.point(&mut job.command("run")));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(job.states(false), ["uploaded"; 10]);
 }

@@ -14,7 +14,7 @@ fn send(signal: &str, child: &Child) {
 }
 
 /// Waits until the journal holds so many attempts.
-fn wait_for_attempts(out: &Path, attempts: usize) {
+pub(crate) fn wait_for_attempts(out: &Path, attempts: usize) {
     let deadline = Instant::now() + Duration::from_mins(1);
     let journal = || std::fs::read_to_string(out.join("journal.jsonl")).unwrap_or_default();
     while journal().matches("\"event\":\"attempt\"").count() < attempts {

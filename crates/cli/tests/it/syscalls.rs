@@ -1,7 +1,8 @@
 //! Kills and failures at single system calls of a run, and what the next run makes of it.
 
+use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::five_chunks::FiveChunks;
 use crate::outcome::{History, verify_dir};
@@ -47,6 +48,57 @@ fn killed_at_a_system_call_a_run_goes_on_to_the_result_of_an_undisturbed_one() {
 #[ignore = "takes minutes: see CONTRIBUTING.md"]
 fn killed_at_every_system_call_a_run_goes_on_to_the_result_of_an_undisturbed_one() {
     kill_everywhere(usize::MAX);
+}
+
+/// All files of a run, by their paths in its directory.
+fn files_of_run(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let names = ["archives", "rejects", "manifest.csv", "manifest.json", "journal.jsonl"];
+    let paths = names.into_iter().flat_map(|name| match std::fs::read_dir(dir.join(name)) {
+        Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
+        Err(_) if dir.join(name).exists() => vec![dir.join(name)],
+        Err(_) => Vec::new(),
+    });
+    paths.map(|path| (path.strip_prefix(dir).unwrap().to_owned(), std::fs::read(&path).unwrap())).collect()
+}
+
+#[test]
+fn killed_while_it_sets_a_run_aside_a_restart_loses_nothing_of_it() {
+    if !strace::is_usable() {
+        return;
+    }
+    let five = FiveChunks::new();
+    let mut reached = 0;
+    for nth in 1.. {
+        let server = Server::start("");
+        let out = five.out(&format!("restarted-{nth}"));
+        assert_eq!(run(&mut five.command(&server, &out)).0, Some(0));
+        let before = files_of_run(&out);
+        let mut command = five.command(&server, &out);
+        command.arg("--restart");
+        // Without its path: whatever is renamed up to the new run's journal.
+        let point = Point { call: "rename".to_owned(), path: None, nth };
+        let status =
+            strace::disturbed(&command, &point, "signal=KILL", "/dev/null".as_ref()).output().unwrap().status;
+        let aside = out.join("set-aside-1");
+        let mut found = files_of_run(&aside);
+        found.extend(
+            files_of_run(&out)
+                .into_iter()
+                .filter(|(path, _)| before.contains_key(path) && !aside.join(path).exists()),
+        );
+        assert!(found == before, "{nth}: of the old run there are {:?}", found.keys());
+        if status.success() || aside.join("journal.jsonl").exists() {
+            break;
+        }
+        reached += 1;
+        let (code, _, stderr) = run(&mut command);
+        assert_eq!(code, Some(0), "{nth}: {stderr}");
+        assert!(files_of_run(&aside) == before, "{nth}: set aside are {:?}", files_of_run(&aside).keys());
+        five.expected.hold_names(&out, &format!("restart {nth}"));
+        verify_dir(&out, &format!("restart {nth}"));
+        verify_dir(&aside, &format!("set aside {nth}"));
+    }
+    assert!(reached >= 5, "{reached}");
 }
 
 fn kill_everywhere(many: usize) {
