@@ -10,9 +10,13 @@ use upload::{ClientConfig, Credentials, DataCentre, RefreshCredentials, Target};
 use crate::config::{Destination, Pace};
 use crate::exit_code::ExitCode;
 use crate::failure::{OrFail, Result};
+use crate::publish::create_dir;
 
 /// What requests say of their sender.
 const USER_AGENT: &str = concat!("zbulk/", env!("CARGO_PKG_VERSION"));
+
+/// The sandbox's directory in DIR.
+pub(crate) const SANDBOX: &str = "sandbox";
 
 /// Where the times of token refreshes are kept across runs, in DIR. No secret is in it.
 const REFRESH_LOG: &str = "token-refreshes.json";
@@ -39,7 +43,11 @@ pub(crate) async fn connect(destination: Destination, pace: Pace, dir: &Path) ->
         }
         Destination::Sandbox => {
             let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            let config = SandboxConfig { listen, dir: dir.join("sandbox"), faults: None, seed: 0 };
+            let dir = dir.join(SANDBOX);
+            // Of DIR, and so entered through no link; that of `zbulk sandbox` is the user's own.
+            create_dir(&dir)
+                .or_fail(ExitCode::Unexpected, || format!("cannot create `{}`", dir.display()))?;
+            let config = SandboxConfig { listen, dir, faults: None, seed: 0 };
             let sandbox =
                 Sandbox::start(config).await.or_fail(ExitCode::Unexpected, || "cannot start the sandbox")?;
             let config = client_config(target_of(&sandbox)?, credentials_of(&sandbox), pace, None);

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::connect::SANDBOX;
 use crate::journal;
 use crate::manifest;
 use crate::publish::{create_dir, sync_dir};
@@ -19,7 +20,7 @@ const STEM: &str = "set-aside-";
 /// Everything that a run leaves in DIR, in the order in which it is moved. Not the lock, which this process holds, and
 /// not the times of token refreshes, which Zoho counts whatever the run.
 const OF_A_RUN: [&str; 6] =
-    [ARCHIVES, rejects::DIR_NAME, "sandbox", manifest::CSV_NAME, manifest::JSON_NAME, journal::FILE_NAME];
+    [ARCHIVES, rejects::DIR_NAME, SANDBOX, manifest::CSV_NAME, manifest::JSON_NAME, journal::FILE_NAME];
 
 /// Why a run could not be set aside.
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::archive_file;
 use crate::config;
+use crate::connect::SANDBOX;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Problem, Result};
 use crate::identity::{self, Fit, differences, fit};
@@ -76,12 +77,7 @@ fn verify_archives(dir: &Path, state: &State, findings: &mut Findings) {
         let of_sandbox = state.header.target == Target::Sandbox;
         if let Some(file_id) = chunk.file_id().filter(|file_id| of_sandbox && is_plain(file_id)) {
             findings.bodies += 1;
-            verify_archive(
-                &dir.join("sandbox").join(format!("{file_id}.zip")),
-                chunk.name(),
-                packed,
-                findings,
-            );
+            verify_archive(&dir.join(SANDBOX).join(format!("{file_id}.zip")), chunk.name(), packed, findings);
         }
     }
 }

@@ -11,6 +11,7 @@ mod config;
 mod display;
 mod exit_codes;
 mod failures;
+mod files;
 mod five_chunks;
 mod kills;
 mod outcome;
