@@ -59,6 +59,20 @@ impl FiveChunks {
         self.job.path()
     }
 
+    /// The same without sending.
+    pub(crate) fn pack(&self, out: &Path) -> Command {
+        let mut command = self.job.command("pack");
+        command.arg("--out").arg(out).args(["--rejects", "set-aside", "--threads", "1"]);
+        command
+    }
+
+    /// Sends what was packed.
+    pub(crate) fn upload(&self, server: &Server, out: &Path) -> Command {
+        let mut command = self.job.command("upload");
+        server.point(&mut command).arg("--out").arg(out);
+        command
+    }
+
     /// The run.
     pub(crate) fn command(&self, server: &Server, out: &Path) -> Command {
         command(&self.job, server, out)

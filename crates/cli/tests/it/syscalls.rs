@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::five_chunks::FiveChunks;
 use crate::outcome::{History, verify_dir};
@@ -12,18 +13,46 @@ use crate::strace::{self, Point};
 /// What touches files or sockets.
 const FILES_AND_SOCKETS: &str = "%file,%desc,%network";
 
-/// Points in a run of all tests.
-const SAMPLE: usize = 60;
+/// Points of each command in a run of all tests.
+const SAMPLES: [usize; 3] = [60, 10, 10];
 
-/// Kills a run at a point, and goes on. `false` if it ended before it came there.
-fn kill_and_go_on(five: &FiveChunks, reference: &Path, point: &Point) -> bool {
+/// Which command is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Run,
+    Pack,
+    Upload,
+}
+
+impl Which {
+    const ALL: [Which; 3] = [Which::Run, Which::Pack, Which::Upload];
+
+    fn command(self, five: &FiveChunks, server: &Server, out: &Path) -> Command {
+        match self {
+            Which::Run => five.command(server, out),
+            Which::Pack => five.pack(out),
+            Which::Upload => five.upload(server, out),
+        }
+    }
+
+    /// An empty place for it, or one with what must be there before.
+    fn make_ready(self, five: &FiveChunks, out: &Path) {
+        if out.exists() {
+            std::fs::remove_dir_all(out).unwrap();
+        }
+        if self == Which::Upload {
+            assert_eq!(run(&mut five.pack(out)).0, Some(0));
+        }
+    }
+}
+
+/// Kills a command at a point, and goes on. `false` if it ended before it came there.
+fn kill_and_go_on(which: Which, five: &FiveChunks, reference: &Path, point: &Point) -> bool {
     let server = Server::start("");
     let out = five.out("killed");
-    if out.exists() {
-        std::fs::remove_dir_all(&out).unwrap();
-    }
-    let about = format!("{point:?}");
-    let command = five.command(&server, &out);
+    which.make_ready(five, &out);
+    let about = format!("{which:?}: {point:?}");
+    let command = which.command(five, &server, &out);
     let point = point.moved(reference, &out);
     let status =
         strace::disturbed(&command, &point, "signal=KILL", "/dev/null".as_ref()).output().unwrap().status;
@@ -32,8 +61,12 @@ fn kill_and_go_on(five: &FiveChunks, reference: &Path, point: &Point) -> bool {
     five.expected.hold_names(&out, &about);
     let mut history = History::default();
     history.note(&out);
-    let (code, _, stderr) = run(&mut five.command(&server, &out));
+    let (code, _, stderr) = run(&mut which.command(five, &server, &out));
     assert_eq!(code, Some(0), "{about}: {stderr}");
+    if which == Which::Pack {
+        let (code, _, stderr) = run(&mut five.upload(&server, &out));
+        assert_eq!(code, Some(0), "{about}: {stderr}");
+    }
     five.expected.hold(&out, &server, &history, &about);
     verify_dir(&out, &about);
     killed
@@ -41,13 +74,13 @@ fn kill_and_go_on(five: &FiveChunks, reference: &Path, point: &Point) -> bool {
 
 #[test]
 fn killed_at_a_system_call_a_run_goes_on_to_the_result_of_an_undisturbed_one() {
-    kill_everywhere(SAMPLE);
+    kill_everywhere(SAMPLES);
 }
 
 #[test]
 #[ignore = "takes minutes: see CONTRIBUTING.md"]
 fn killed_at_every_system_call_a_run_goes_on_to_the_result_of_an_undisturbed_one() {
-    kill_everywhere(usize::MAX);
+    kill_everywhere([usize::MAX; 3]);
 }
 
 /// All files of a run, by their paths in its directory.
@@ -101,21 +134,25 @@ fn killed_while_it_sets_a_run_aside_a_restart_loses_nothing_of_it() {
     assert!(reached >= 5, "{reached}");
 }
 
-fn kill_everywhere(many: usize) {
+fn kill_everywhere(samples: [usize; 3]) {
     if !strace::is_usable() {
         return;
     }
     let five = FiveChunks::new();
     let reference = five.out("reference");
-    let server = Server::start("");
-    let points = strace::points(&five.command(&server, &reference), FILES_AND_SOCKETS, five.dir());
-    assert!(points.len() > 500, "{}", points.len());
-    let all = points.len();
-    let points = strace::spread(points, many);
-    // A point that a run has not come to, since its threads took turns in another way, is tried again.
-    let (killed, missed) =
-        strace::at_each(&points, |point| (0..3).any(|_| kill_and_go_on(&five, &reference, point)));
-    eprintln!("{killed} kills at {} of {all} points; no run came to {missed:#?}", points.len());
-    // The last calls of a process may be made or not, as its threads end.
-    assert!(killed * 10 >= points.len() * 9, "{killed} of {} points were reached", points.len());
+    for (which, many) in Which::ALL.into_iter().zip(samples) {
+        let server = Server::start("");
+        which.make_ready(&five, &reference);
+        let command = which.command(&five, &server, &reference);
+        let points = strace::points(&command, FILES_AND_SOCKETS, five.dir());
+        let all = points.len();
+        assert!(all > 300, "{which:?}: {all}");
+        let points = strace::spread(points, many);
+        // A point that a run has not come to, since its threads took turns in another way, is tried again.
+        let kill = |point: &Point| (0..3).any(|_| kill_and_go_on(which, &five, &reference, point));
+        let (killed, missed) = strace::at_each(&points, kill);
+        eprintln!("{which:?}: {killed} kills at {} of {all} points; none came to {missed:#?}", points.len());
+        // Whether the last calls of a process are made depends on how its threads end.
+        assert!(killed * 10 >= points.len() * 9, "{which:?}: {killed} of {} points", points.len());
+    }
 }
