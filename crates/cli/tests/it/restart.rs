@@ -112,3 +112,14 @@ fn pack_restarts_too() {
         assert_eq!(run(crate::server::zbulk().arg("verify").arg("--out").arg(dir)).0, Some(0));
     }
 }
+
+#[test]
+fn a_run_that_goes_on_is_not_set_aside() {
+    let job = Job::new(5);
+    assert_eq!(run(job.command("run").arg("--sandbox")).0, Some(0));
+    let lock = std::fs::File::open(job.out(true).join("lock")).unwrap();
+    lock.lock().unwrap();
+    let (code, _, stderr) = run(job.command("run").args(["--sandbox", "--restart"]));
+    assert_eq!(code, Some(8), "{stderr}");
+    assert!(job.out(true).join("journal.jsonl").exists() && !job.out(true).join("set-aside-1").exists());
+}

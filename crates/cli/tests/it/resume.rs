@@ -1,6 +1,9 @@
 //! What a run costs that has nothing left to do, and what can be told of a run whose inputs are gone.
 
+use std::process::Stdio;
+
 use crate::server::{Job, Server, run, zbulk};
+use crate::signals::wait_for_attempts;
 
 #[test]
 fn with_nothing_to_do_a_run_says_so_after_a_look_at_the_fingerprints_alone() {
@@ -91,4 +94,23 @@ fn status_tells_all_of_a_run_whose_inputs_are_gone() {
     let (code, json, stderr) = run(status().arg("--json"));
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), job.manifest(false));
+}
+
+#[test]
+fn status_is_told_beside_a_run_that_goes_on_and_after_one_that_was_killed() {
+    let job = Job::new(40);
+    let server = Server::start("[[rule]]\nrequest = 2\nfault = { stall = { seconds = 600 } }\n");
+    let mut command = job.command("run");
+    server.point(&mut command).args(["--concurrency", "1"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    wait_for_attempts(&job.out(false), 2);
+    let told = "40 records in, 40 packed, 0 rejected; 4 chunks: 1 uploaded, 2 pending, 1 unknown";
+    let (code, stdout, stderr) = run(&mut job.command("status"));
+    child.kill().unwrap();
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains(told), "{stdout}");
+    child.wait().unwrap();
+    let (code, stdout, stderr) = run(&mut job.command("status"));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains(told), "{stdout}");
 }
