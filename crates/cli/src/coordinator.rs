@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
@@ -416,7 +416,7 @@ impl Desk {
             return;
         }
         if let Err(error) = Manifest::new(self.journal.state()).publish(&self.dir) {
-            self.fail(cannot_publish(error));
+            self.fail(cannot_publish(&self.dir, error));
         }
     }
 
@@ -442,7 +442,7 @@ impl Desk {
         let state = match journal.durable_state() {
             Ok(state) => {
                 if let Err(error) = Manifest::new(&state).publish(&dir) {
-                    self.failure.get_or_insert(cannot_publish(error));
+                    self.failure.get_or_insert(cannot_publish(&dir, error));
                 }
                 Some(state)
             }
@@ -504,8 +504,9 @@ pub(crate) fn amount(chunk: &ChunkState) -> Amount {
     Amount { chunks: 1, records: chunk.records(), csv_bytes: chunk.csv_bytes() }
 }
 
-fn cannot_publish(error: io::Error) -> Failure {
-    Failure::new(ExitCode::Unexpected, anyhow::Error::new(error).context("cannot publish the manifest"))
+fn cannot_publish(dir: &Path, error: io::Error) -> Failure {
+    let context = format!("cannot publish the manifest in `{}`", dir.display());
+    Failure::new(ExitCode::Unexpected, anyhow::Error::new(error).context(context))
         .hint("what is uploaded stands in the journal, and the next run publishes it")
 }
 

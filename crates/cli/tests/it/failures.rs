@@ -55,6 +55,11 @@ fn fail_everywhere(many: usize) {
     assert!(stopped * 2 > tried, "{stopped} of {tried} failures stopped the run");
 }
 
+/// Neither a warning nor a hint.
+fn is_of_error(line: &&str) -> bool {
+    line.starts_with("error:") || line.starts_with("  caused by:")
+}
+
 /// Lets a call fail, and goes on. `false` if the run reached its end all the same.
 fn fail_and_go_on(five: &FiveChunks, reference: &Path, point: &Point, error: &str, message: &str) -> bool {
     let server = Server::start("");
@@ -76,12 +81,12 @@ fn fail_and_go_on(five: &FiveChunks, reference: &Path, point: &Point, error: &st
     match code {
         Some(0) => five.expected.hold(&out, &server, &history, &about),
         Some(1) => {
-            assert!(stderr.contains(message), "the cause is not told: {about}");
-            let place = five.dir().to_str().unwrap();
             assert!(
-                stderr.lines().any(|line| !line.starts_with("hint:") && line.contains(place)),
-                "no path: {about}"
+                stderr.lines().filter(is_of_error).any(|line| line.contains(message)),
+                "the cause is not told: {about}"
             );
+            let place = five.dir().to_str().unwrap();
+            assert!(stderr.lines().filter(is_of_error).any(|line| line.contains(place)), "no path: {about}");
         }
         _ => panic!("{about}"),
     }
