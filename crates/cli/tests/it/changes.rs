@@ -254,6 +254,56 @@ fn an_archive_that_comes_out_with_other_records_is_never_sent() {
     assert_eq!(server.kept(), 4);
 }
 
+#[test]
+fn a_last_line_that_is_lost_is_told_and_its_chunk_sent_again_as_a_possible_orphan() {
+    let torn = |journal: &mut Vec<u8>, last: usize| journal.truncate(last + 30);
+    let damaged = |journal: &mut Vec<u8>, last: usize| journal[last + 8] ^= 1;
+    let told = [
+        "the journal's last line was cut short by a crash and is dropped: 30 bytes",
+        "warning: the journal's last line is damaged and is dropped",
+    ];
+    for (harm, told) in [torn as fn(&mut Vec<u8>, usize), damaged].into_iter().zip(told) {
+        let server = Server::start("");
+        let job = Job::new(30);
+        assert_eq!(run(server.point(job.command("run").args(["--concurrency", "1"]))).0, Some(0));
+        // As it was when the last outcome was recorded.
+        let path = job.out(false).join("journal.jsonl");
+        let mut journal = fs::read(&path).unwrap();
+        let finished = journal[..journal.len() - 1].iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
+        journal.truncate(finished);
+        let last = journal[..journal.len() - 1].iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
+        let uploaded: Value = serde_json::from_slice(&journal[last..]).unwrap();
+        assert_eq!(uploaded["event"], "uploaded");
+        harm(&mut journal, last);
+        fs::write(&path, &journal).unwrap();
+
+        let (code, stdout, stderr) = run(job.command("status").arg("--json"));
+        assert_eq!(code, Some(0), "{stderr}");
+        let status: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(
+            (&status["totals"]["unknown"], &status["totals"]["possible_orphans"]),
+            (&1.into(), &1.into())
+        );
+        assert_eq!(fs::read(&path).unwrap(), journal, "`status` changes nothing");
+
+        let (code, _, stderr) = run(server.point(&mut job.command("run")));
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stderr.contains(told), "{stderr}");
+        let id = uploaded["file_id"].as_str().unwrap();
+        assert_eq!(
+            stderr.contains(id),
+            told.starts_with("warning"),
+            "what can be read of it is told: {stderr}"
+        );
+        let manifest = job.manifest(false);
+        assert_eq!((server.kept(), manifest["totals"]["possible_orphans"].as_u64()), (4, Some(1)));
+        let journal = fs::read_to_string(&path).unwrap();
+        let resumed = journal.lines().find(|line| line.contains("\"event\":\"resumed\"")).unwrap();
+        let resumed: Value = serde_json::from_str(resumed).unwrap();
+        assert!(resumed["dropped"].as_str().unwrap().starts_with("{\"n\":"), "{resumed}");
+    }
+}
+
 /// Stands before a server and lets nothing through until it is opened.
 struct Gate {
     address: std::net::SocketAddr,
