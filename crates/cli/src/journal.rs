@@ -22,6 +22,8 @@ mod damage;
 pub(crate) mod event;
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(test)]
+mod format;
 mod line;
 mod recovery;
 pub(crate) mod state;

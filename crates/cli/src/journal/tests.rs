@@ -15,7 +15,7 @@ fn dir() -> (TempDir, OutputDir) {
 }
 
 /// The bytes of a journal, and the state and the length after each of its lines (from the second on).
-fn written(events: Vec<Event>) -> (Vec<u8>, Vec<(usize, State)>) {
+pub(super) fn written(events: Vec<Event>) -> (Vec<u8>, Vec<(usize, State)>) {
     let (temp, dir) = dir();
     let mut journal = Journal::create(&dir, header(), plan()).unwrap();
     let mut states = vec![(journal.good, journal.state().clone())];
@@ -26,7 +26,7 @@ fn written(events: Vec<Event>) -> (Vec<u8>, Vec<(usize, State)>) {
     (fs::read(temp.path().join(FILE_NAME)).unwrap(), states)
 }
 
-fn recovered(bytes: &[u8]) -> Result<State> {
+pub(super) fn recovered(bytes: &[u8]) -> Result<State> {
     recover(Path::new("journal.jsonl"), bytes).map(|recovered| recovered.state)
 }
 
@@ -294,6 +294,32 @@ fn the_states_of_a_story_are_what_happened() {
 }
 
 #[test]
+fn a_line_says_when_it_was_appended_and_the_state_when_the_first_and_the_last_was() {
+    let (_temp, dir) = dir();
+    let before = Timestamp::now().as_millisecond();
+    let mut journal = Journal::create(&dir, header(), plan()).unwrap();
+    let begun = journal.state().begun;
+    // The clock stands still for no longer than a millisecond.
+    while Timestamp::now().as_millisecond() <= begun.as_millisecond() {
+        std::thread::yield_now();
+    }
+    journal.append(packed(&name(1), '4')).unwrap();
+    let State { begun: still, updated, .. } = *journal.state();
+    let after = Timestamp::now().as_millisecond();
+    assert!(begun == still && begun < updated, "{begun} {still} {updated}");
+    assert!(before <= begun.as_millisecond() && updated.as_millisecond() <= after);
+    assert_eq!(updated.subsec_nanosecond() % 1_000_000, 0, "milliseconds are enough");
+}
+
+#[test]
+fn where_there_is_no_journal_there_is_no_run() {
+    let (temp, dir) = dir();
+    assert!(Journal::open(&dir).unwrap().is_none());
+    assert!(Journal::read(temp.path()).unwrap().is_none());
+    assert!(Journal::read(&temp.path().join("nowhere")).unwrap().is_none());
+}
+
+#[test]
 fn after_its_end_a_process_tells_nothing_more() {
     let (temp, dir) = dir();
     let mut journal = Journal::create(&dir, header(), plan()).unwrap();
@@ -338,60 +364,6 @@ fn the_parts_of_a_cut_chunk_still_tell_of_what_it_may_have_left_at_the_server() 
 }
 
 #[test]
-fn a_newer_format_and_an_unknown_event_are_refused_and_unknown_fields_ignored() {
-    let encode = |line: &serde_json::Value, before: &[u8]| {
-        // As `line::encode`, for what no `Line` can say.
-        let chain = before.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty()).map_or(0, |line| {
-            u64::from_str_radix(std::str::from_utf8(&line[line.len() - 18..line.len() - 2]).unwrap(), 16)
-                .unwrap()
-        });
-        let body = line.to_string();
-        let body = &body.as_bytes()[..body.len() - 1];
-        let sum = xxhash_rust::xxh3::xxh3_64_with_seed(body, chain);
-        [before, body, format!(",\"sum\":\"{sum:016x}\"}}\n").as_bytes()].concat()
-    };
-    let newer = serde_json::json!({ "n": 1, "time": "2026-01-31T12:00:00Z", "event": "header", "format": 2, "other": 1 });
-    assert!(matches!(recovered(&encode(&newer, b"")), Err(JournalError::Newer { format: 2, .. })));
-    let mut newer = serde_json::to_value(header()).unwrap();
-    newer["format"] = 3.into();
-    newer["n"] = 1.into();
-    newer["time"] = "2026-01-31T12:00:00Z".into();
-    newer["event"] = "header".into();
-    assert!(matches!(recovered(&encode(&newer, b"")), Err(JournalError::Newer { format: 3, .. })));
-
-    // Begun by this version, gone on with by a later one.
-    let (bytes, _) = written(vec![]);
-    for more in [serde_json::json!({ "tool": "zbulk 2" }), serde_json::json!({})] {
-        let mut newer =
-            serde_json::json!({ "n": 3, "time": "2026-01-31T12:00:00Z", "event": "resumed", "format": 2 });
-        newer.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let newer = encode(&newer, &bytes);
-        assert!(matches!(recovered(&newer), Err(JournalError::Newer { format: 2, .. })));
-        let other =
-            encode(&serde_json::json!({ "n": 4, "time": "2026-01-31T12:00:00Z", "event": "merged" }), &newer);
-        assert!(matches!(recovered(&other), Err(JournalError::Newer { format: 2, .. })));
-    }
-    let old = serde_json::json!({ "n": 3, "time": "2026-01-31T12:00:00Z", "event": "resumed", "format": 1, "tool": "zbulk 0" });
-    assert_eq!(
-        recovered(&encode(&old, &bytes)).unwrap().lines,
-        3,
-        "a missing field that may be null is null"
-    );
-
-    let (bytes, states) = written(vec![]);
-    let unknown = serde_json::json!({ "n": 3, "time": "2026-01-31T12:00:00Z", "event": "merged" });
-    let error = recovered(&encode(&unknown, &bytes)).unwrap_err();
-    assert!(
-        matches!(error, JournalError::Damaged { line: 3, source: Damage::Line(LineError::Format(_)), .. }),
-        "{error:?}"
-    );
-
-    let more = serde_json::json!({ "n": 3, "time": "2026-01-31T12:00:00Z", "event": "finished", "exit": 0, "later": [1] });
-    let state = recovered(&encode(&more, &bytes)).unwrap();
-    assert_eq!((state.finished, state.lines), (Some(0), states[0].1.lines + 1));
-}
-
-#[test]
 fn a_link_in_the_journals_place_is_not_followed() {
     let (temp, dir) = dir();
     let precious = temp.path().join("precious");
@@ -400,35 +372,6 @@ fn a_link_in_the_journals_place_is_not_followed() {
     assert!(matches!(Journal::open(&dir), Err(JournalError::Io { action: "open", .. })));
     Journal::create(&dir, header(), plan()).unwrap();
     assert_eq!(fs::read(&precious).unwrap(), b"precious");
-}
-
-#[test]
-fn the_format_of_every_line_is_as_documented() {
-    let time: Timestamp = "2026-01-31T12:00:00.123Z".parse().unwrap();
-    let mut events =
-        vec![Event::Header(Box::new(header())), Event::Plan(Plan { chunks: vec![planned(&name(1), 1, 2)] })];
-    events.push(Event::Target { target: Target::Sandbox });
-    events.extend(story().into_iter().take(6));
-    events.extend([failed(&name(1)), resumed(), Event::Finished { exit: 130 }]);
-    let (mut text, mut chain) = (String::new(), Chain::default());
-    for (n, event) in events.into_iter().enumerate() {
-        let (bytes, next) = line::encode(&Line { n: n as u64 + 1, time, event }, chain).unwrap();
-        chain = next;
-        text.push_str(std::str::from_utf8(&bytes).unwrap());
-    }
-    insta::assert_snapshot!(text);
-}
-
-#[test]
-fn messages_name_the_file_and_the_line() {
-    let (mut bytes, _) = written(story());
-    bytes[3000] ^= 1;
-    let error = recovered(&bytes).unwrap_err();
-    let layers: Vec<String> = anyhow::Error::from(error).chain().map(ToString::to_string).collect();
-    insta::assert_snapshot!(layers.join("\n"), @r"
-    journal.jsonl:8: the journal is damaged
-    its checksum does not fit
-    ");
 }
 
 /// Something that a run may try to journal, fitting or not.
