@@ -27,7 +27,7 @@ use recording::{Op, Recording, is_possible, record};
 mod disk;
 mod recording;
 
-/// One seed in so many is run to its end.
+/// One of so many seeds of a scenario is gone on with to its end; when there are very many, one in ten times as many.
 const RUN_TO_ITS_END: usize = 25;
 
 /// What is recorded, and how it is gone on with.
@@ -303,6 +303,7 @@ fn whatever_a_power_loss_leaves_nothing_that_was_told_is_lost_and_the_run_goes_o
         Some(seed) => (seed, 1),
         None => (0, number("ZBULK_POWER_LOSS_SEEDS").unwrap_or(1_000)),
     };
+    let every = if seeds > 10_000 { 10 * RUN_TO_ITS_END } else { RUN_TO_ITS_END };
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let failed = Mutex::new(None);
@@ -321,7 +322,7 @@ fn whatever_a_power_loss_leaves_nothing_that_was_told_is_lost_and_the_run_goes_o
                     let seed = first + index as u64;
                     let recorded = &recorded[seed as usize % Scenario::ALL.len()];
                     let to_its_end =
-                        seeds == 1 || (seed as usize / Scenario::ALL.len()).is_multiple_of(RUN_TO_ITS_END);
+                        seeds == 1 || (seed as usize / Scenario::ALL.len()).is_multiple_of(every);
                     let server = to_its_end.then_some((&server, token.as_str()));
                     let outcome = catch_unwind(AssertUnwindSafe(|| recorded.lose_power(seed, server)));
                     if let Err(cause) = outcome {

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::recording::{Op, Recording};
 
@@ -69,6 +69,22 @@ impl Disk {
                 }
             }
         }
+    }
+
+    /// Everything that can be reached, by its path; a directory has no bytes.
+    pub(super) fn files(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+        fn add(disk: &Disk, inode: Inode, path: &Path, files: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
+            match &disk.nodes[inode] {
+                Node::File(bytes) => drop(files.insert(path.to_owned(), Some(bytes.clone()))),
+                Node::Dir(entries) => {
+                    files.insert(path.to_owned(), None);
+                    entries.iter().for_each(|(name, &inode)| add(disk, inode, &path.join(name), files));
+                }
+            }
+        }
+        let mut files = BTreeMap::new();
+        add(self, ROOT, Path::new(""), &mut files);
+        files
     }
 
     pub(super) fn new_inode(&mut self, is_dir: bool) -> Inode {

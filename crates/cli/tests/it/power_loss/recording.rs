@@ -91,6 +91,8 @@ pub(super) fn record(root: &Path, command: &Command, kept: &Path) -> (Option<i32
         }
     }
     let output = strace.output().unwrap();
+    fs::create_dir(kept.join("end")).unwrap();
+    Disk::of(root).write_to(&kept.join("end"));
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -101,6 +103,16 @@ impl Recording {
         let root = fs::read_to_string(kept.join("root")).unwrap();
         let mut tracer = Tracer::new(Path::new(&root), base.clone());
         tracer.read(&fs::read_to_string(kept.join("trace")).unwrap());
+        let (seen, end) = (tracer.live.files(), Disk::of(&kept.join("end")).files());
+        assert!(
+            seen.keys().eq(end.keys()),
+            "what was seen is not what is there: {:?} {:?}",
+            seen.keys(),
+            end.keys()
+        );
+        for (path, bytes) in end {
+            assert!(seen[&path] == bytes, "what was seen of {} is not what is there", path.display());
+        }
         Recording { base, ops: tracer.ops }
     }
 }
@@ -143,9 +155,16 @@ impl Tracer {
                 continue;
             }
             if let Some(begun) = rest.strip_suffix(" <unfinished ...>") {
+                if begun.starts_with("close(") {
+                    // Another thread may be given the same number before this call is seen to return.
+                    self.call(&format!("{begun}) = 0"), self.ops.len());
+                }
                 self.unfinished.insert(thread.to_owned(), (begun.to_owned(), self.ops.len()));
             } else if let Some(resumed) = rest.strip_prefix("<... ") {
                 let (begun, before) = self.unfinished.remove(thread).unwrap();
+                if begun.starts_with("close(") {
+                    continue;
+                }
                 let end = resumed.split_once(" resumed>").unwrap().1;
                 self.call(&format!("{begun}{end}"), before);
             } else {
