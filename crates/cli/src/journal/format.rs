@@ -71,6 +71,11 @@ fn a_newer_format_and_an_unknown_event_are_refused_and_unknown_fields_ignored() 
         "{error:?}"
     );
 
+    // A line of this version that lacks what it must have is damaged, and not of a later one.
+    let lacking =
+        serde_json::json!({ "n": 3, "time": "2026-01-31T12:00:00Z", "event": "resumed", "format": FORMAT });
+    assert!(matches!(recovered(&encode(&lacking, &bytes)), Err(JournalError::Damaged { line: 3, .. })));
+
     let more = serde_json::json!({ "n": 3, "time": "2026-01-31T12:00:00Z", "event": "finished", "exit": 0, "later": [1] });
     let state = recovered(&encode(&more, &bytes)).unwrap();
     assert_eq!((state.finished, state.lines), (Some(0), states[0].1.lines + 1));

@@ -312,6 +312,16 @@ fn a_line_says_when_it_was_appended_and_the_state_when_the_first_and_the_last_wa
 }
 
 #[test]
+fn a_status_is_called_the_same_in_tables_and_in_json() {
+    use UploadStatus::{Failed, Pending, Unknown, Uploaded};
+    for (status, name) in
+        [(Pending, "pending"), (Uploaded, "uploaded"), (Failed, "failed"), (Unknown, "unknown")]
+    {
+        assert_eq!((status.as_str(), serde_json::to_value(status).unwrap()), (name, name.into()));
+    }
+}
+
+#[test]
 fn where_there_is_no_journal_there_is_no_run() {
     let (temp, dir) = dir();
     assert!(Journal::open(&dir).unwrap().is_none());
