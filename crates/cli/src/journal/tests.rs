@@ -291,6 +291,13 @@ fn the_states_of_a_story_are_what_happened() {
         ["Contacts-00001.zip", "Contacts-00002a.zip", "Contacts-00002b.zip", "Contacts-00003.zip"]
     );
     assert_eq!((state.finished, state.attempted, state.is_complete()), (Some(6), true, false));
+    let mut ids: Vec<&str> = state.file_ids().collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["111111000001000001", "111111000001000002"]);
+    assert!(state.has_file_id("111111000001000002") && !state.has_file_id("111111000001000003"));
+    let chunk = state.chunk(&name(1)).unwrap();
+    assert_eq!((chunk.records(), chunk.csv_bytes()), (2, 30));
+    assert_eq!((chunk.file_id(), chunk.status()), (Some("111111000001000001"), UploadStatus::Uploaded));
 }
 
 #[test]

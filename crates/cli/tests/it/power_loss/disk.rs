@@ -78,7 +78,9 @@ impl Disk {
                 Node::File(bytes) => drop(files.insert(path.to_owned(), Some(bytes.clone()))),
                 Node::Dir(entries) => {
                     files.insert(path.to_owned(), None);
-                    entries.iter().for_each(|(name, &inode)| add(disk, inode, &path.join(name), files));
+                    for (name, &inode) in entries {
+                        add(disk, inode, &path.join(name), files);
+                    }
                 }
             }
         }
