@@ -153,6 +153,20 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_is_on_the_file_that_bears_the_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("f"), dir.path().join("g"));
+        let file = File::create(&path).unwrap();
+        fs::write(&other, "").unwrap();
+        assert!(is_at(&file, &path).unwrap());
+        assert!(!is_at(&file, &other).unwrap());
+        assert!(!is_at(&file, &dir.path().join("nowhere")).unwrap());
+        assert!(is_at(&file, &path.join("inside")).is_err(), "what cannot be told is not told");
+        fs::rename(&path, &other).unwrap();
+        assert!(is_at(&file, &other).unwrap() && !is_at(&file, &path).unwrap());
+    }
+
+    #[test]
     fn the_file_is_private_and_a_link_is_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);

@@ -63,14 +63,8 @@ pub(crate) fn create_dir(dir: &Path) -> io::Result<bool> {
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             match fs::symlink_metadata(dir)?.file_type() {
-                kind if kind.is_dir() => {
-                    // Whoever created it may have been killed before its name was durable.
-                    match sync_dir(parent(dir)) {
-                        // One that we may not even read is no directory that we have created anything in.
-                        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
-                        _ => Ok(false),
-                    }
-                }
+                // Whoever created it may have been killed before its name was durable.
+                kind if kind.is_dir() => unless_denied(sync_dir(parent(dir))).map(|()| false),
                 kind if kind.is_symlink() => Err(io::Error::new(
                     io::ErrorKind::NotADirectory,
                     "it is a symbolic link; name its target instead",
@@ -79,6 +73,14 @@ pub(crate) fn create_dir(dir: &Path) -> io::Result<bool> {
             }
         }
         Err(error) => Err(error),
+    }
+}
+
+/// A parent that we may not even read is none that a process of ours has created anything in.
+fn unless_denied(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
     }
 }
 
@@ -180,10 +182,34 @@ mod tests {
         assert!(!create_dir(&path).unwrap());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
 
-        let link = dir.path().join("link");
+        let (link, file) = (dir.path().join("link"), dir.path().join("file"));
         symlink(&path, &link).unwrap();
-        assert_eq!(create_dir(&link).unwrap_err().kind(), io::ErrorKind::NotADirectory);
-        fs::write(dir.path().join("file"), "").unwrap();
-        assert_eq!(create_dir(&dir.path().join("file")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        fs::write(&file, "").unwrap();
+        for (path, why) in [(link, "it is a symbolic link"), (file, "it is there and is no directory")] {
+            let error = create_dir(&path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+            assert!(error.to_string().starts_with(why), "{error}");
+        }
+        let nowhere = dir.path().join("nowhere/out");
+        assert_eq!(create_dir(&nowhere).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_is_synced_is_the_directory_that_holds_the_name() {
+        assert_eq!(parent(Path::new("f")), Path::new("."));
+        assert_eq!(parent(Path::new("a/f")), Path::new("a"));
+        assert_eq!(parent(Path::new("/a/f")), Path::new("/a"));
+        assert_eq!(parent(Path::new("/")), Path::new("."));
+        let dir = tempfile::tempdir().unwrap();
+        sync_dir(dir.path()).unwrap();
+        assert_eq!(sync_dir(&dir.path().join("nowhere")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn of_a_parent_that_cannot_be_synced_only_one_that_may_not_be_read_is_let_be() {
+        assert!(unless_denied(Ok(())).is_ok());
+        assert!(unless_denied(Err(io::ErrorKind::PermissionDenied.into())).is_ok());
+        let failed = unless_denied(Err(io::ErrorKind::StorageFull.into()));
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 }

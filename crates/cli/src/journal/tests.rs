@@ -225,6 +225,7 @@ fn an_event_that_cannot_follow_is_refused_and_nothing_is_written() {
     for event in [
         Event::Header(Box::new(header())),
         Event::Plan(plan()),
+        Event::Plan(Plan { chunks: vec![planned("Contacts-00009.zip", 17, 18)] }),
         Event::Target { target: Target::Sandbox },
         attempt(&name(1), 2),
         attempt(&name(3), 1),
@@ -239,6 +240,15 @@ fn an_event_that_cannot_follow_is_refused_and_nothing_is_written() {
         packed(&name(1), '9'),
         Event::Ambiguous { chunk: name(2), attempt: 1 },
         Event::Cut { chunk: name(3), parts: [planned(&name(1), 1, 1), planned(&name(2), 1, 1)] },
+        Event::Cut {
+            chunk: name(3),
+            parts: [planned("Contacts-00007a.zip", 1, 1), planned("Contacts-00007b.zip", 1, 1)],
+        },
+        Event::Cut {
+            chunk: name(3),
+            parts: [planned("Contacts-00003a.zip", 1, 1), planned("Contacts-00007b.zip", 1, 1)],
+        },
+        Event::Cut { chunk: name(3), parts: [planned("Contacts-00003a.zip", 1, 1), planned(&name(3), 1, 1)] },
         Event::Cut {
             chunk: name(3),
             parts: [planned("Contacts-00003a.zip", 1, 1), planned("Contacts-00003a.zip", 1, 1)],
@@ -316,6 +326,36 @@ fn a_line_says_when_it_was_appended_and_the_state_when_the_first_and_the_last_wa
     assert!(begun == still && begun < updated, "{begun} {still} {updated}");
     assert!(before <= begun.as_millisecond() && updated.as_millisecond() <= after);
     assert_eq!(updated.subsec_nanosecond() % 1_000_000, 0, "milliseconds are enough");
+}
+
+#[test]
+fn a_journal_begins_with_a_header_and_a_plan_of_chunks_with_names_of_their_own() {
+    let time = Timestamp::UNIX_EPOCH;
+    let first = |event| State::begin(Line { n: 1, time, event });
+    assert!(matches!(first(Event::Plan(plan())), Err(StateError::Misplaced(_))));
+    let header = || Event::Header(Box::new(header()));
+    assert!(matches!(State::begin(Line { n: 2, time, event: header() }), Err(StateError::Number(2))));
+    for (event, is_plan) in
+        [(Event::Finished { exit: 0 }, false), (resumed(), false), (Event::Plan(plan()), true)]
+    {
+        let mut state = first(header()).unwrap();
+        assert_eq!(state.apply(Line { n: 2, time, event }).is_ok(), is_plan);
+        assert_eq!(state.lines, 1 + u64::from(is_plan), "what is refused changes nothing");
+    }
+    let chunk = planned(&name(1), 1, 2);
+    let twice = Event::Plan(Plan { chunks: vec![chunk.clone(), chunk] });
+    let twice = first(header()).unwrap().apply(Line { n: 2, time, event: twice });
+    assert_eq!(twice, Err(StateError::TwoChunks(name(1))));
+}
+
+#[test]
+fn a_run_is_complete_when_every_chunk_has_its_file_id() {
+    let states = states(long_story(3));
+    let complete: Vec<bool> = states.iter().map(State::is_complete).collect();
+    let last = complete.iter().position(|&complete| complete).unwrap();
+    assert!(complete[last..].iter().all(|&complete| complete));
+    assert!(states[last].chunks().all(|chunk| chunk.file_id().is_some()));
+    assert!(states[last - 1].chunks().any(|chunk| chunk.file_id().is_none()));
 }
 
 #[test]
