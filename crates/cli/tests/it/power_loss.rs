@@ -30,6 +30,9 @@ mod recording;
 /// One of so many seeds of a scenario is gone on with to its end; when there are very many, one in ten times as many.
 const RUN_TO_ITS_END: usize = 25;
 
+/// Each has a server whose ids, of eighteen digits, begin with its number.
+const MOST_THREADS: usize = 8;
+
 /// What is recorded, and how it is gone on with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scenario {
@@ -305,7 +308,7 @@ fn whatever_a_power_loss_leaves_nothing_that_was_told_is_lost_and_the_run_goes_o
     };
     let every = if seeds > 10_000 { 10 * RUN_TO_ITS_END } else { RUN_TO_ITS_END };
     let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let failed = Mutex::new(None);
     std::thread::scope(|scope| {
         for thread in 0..threads {
