@@ -547,12 +547,13 @@ pub(crate) struct LimitArgs {
 pub(crate) struct MachineArgs {
     /// Compression level of the archives, 0 to 9 [default: 6]
     ///
-    /// 0 stores. Below about 150 Mbit/s the smaller archives of level 6 are the faster ones.
+    /// 0 stores, and 9 packs as 8. Below about 150 Mbit/s the smaller archives of level 6 are the faster ones.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) level: Option<String>,
-    /// Memory for indexes and waiting children [default: 512M]
+    /// Memory for what is kept of the records, indexes, children and archives [default: 512M]
     ///
-    /// As in 512M (binary) or 500MB (decimal), 16M to 1024G. What does not fit goes to temporary files.
+    /// As in 512M (binary) or 500MB (decimal), 16M to 1024G. What does not fit goes to temporary files; the
+    /// archives are the same.
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<String>,
     /// Threads for scanning and packing, 0 for one a core [default: 0]
