@@ -214,6 +214,18 @@ fn a_damaged_line_end_does_not_take_the_next_line_with_it() {
 }
 
 #[test]
+fn a_last_line_that_is_whole_but_for_its_end_is_dropped_and_hides_nothing() {
+    let (bytes, states) = written(story());
+    let before_last = &states[states.len() - 2].1;
+    let body = &bytes[..bytes.len() - 1];
+    for end in [&b""[..], b" ", b"\0"] {
+        assert_eq!(&recovered(&[body, end].concat()).unwrap(), before_last, "{end:?}");
+    }
+    // With more behind it a whole line was swallowed.
+    assert_eq!(damaged_line(recovered(&[body, b" {"].concat())), states.last().unwrap().1.lines);
+}
+
+#[test]
 fn an_event_that_cannot_follow_is_refused_and_nothing_is_written() {
     let (temp, dir) = dir();
     let mut journal = Journal::create(&dir, header(), plan()).unwrap();
