@@ -175,6 +175,16 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_removed_from_the_place_aside_is_what_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(".f.tmp")).unwrap();
+        let error = publish(&dir.path().join("f"), b"new").unwrap_err();
+        // That of removing a directory as a file, which systems call differently, and not that it is there.
+        assert_ne!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert!(!dir.path().join("f").exists());
+    }
+
+    #[test]
     fn a_directory_is_created_private_and_never_through_a_link() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
