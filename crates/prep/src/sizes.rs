@@ -166,3 +166,79 @@ impl Groups<'_> {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reject::RejectCode;
+    use crate::scan::Record;
+
+    #[test]
+    fn children_are_counted_for_every_parent_however_few_counters_there_are() {
+        let parents = 40;
+        // Child i belongs to parent 7 i mod 40, save that every ninth belongs to nobody and every eleventh is a reject,
+        // which may keep its owner; and parent 3 has 201 more of a third of the highest size each.
+        let mut children: Vec<(u32, u32, bool)> = (0..500)
+            .map(|i| (if i % 9 == 0 { NO_OWNER } else { i * 7 % parents }, i + 1, i % 11 == 0))
+            .collect();
+        children.extend(std::iter::repeat_n((3, 1 << 29, false), 201));
+        let mut expected = vec![(0_u32, 0_u32); parents as usize];
+        for &(owner, len_out, rejected) in &children {
+            if let Some((records, bytes)) = expected.get_mut(owner as usize) {
+                *records += 1;
+                *bytes = bytes.saturating_add(if rejected { 0 } else { len_out });
+            }
+        }
+        for (budget_bytes, counter_bytes) in
+            [(1 << 20, 1 << 20), (0, 0), (0, 8 * 20), (400, 8 * 39), (0, 8 * 40)]
+        {
+            let budget = Budget::new(budget_bytes, &std::env::temp_dir());
+            let mut table = Table::new(0, &budget);
+            let mut owners = Column::new(&budget);
+            for &(owner, len_out, rejected) in &children {
+                let reject = rejected.then_some(RejectCode::Nul);
+                let (blank_lines, rewritten, spans_lines) = (0, false, false);
+                table.push(&Record {
+                    len_raw: 1,
+                    len_out,
+                    blank_lines,
+                    rewritten,
+                    reject,
+                    spans_lines,
+                    key: (),
+                });
+                owners.push(owner);
+            }
+            let sizes = ChildSizes::count(&owners, &table, parents as usize, &budget, counter_bytes).unwrap();
+            let (mut records, mut bytes) = (sizes.records.reader(), sizes.bytes.reader());
+            let counted: Vec<(u32, u32)> = (0..parents as usize)
+                .map(|parent| (records.get(parent).unwrap(), bytes.get(parent).unwrap()))
+                .collect();
+            assert_eq!(counted, expected);
+            assert_eq!(sizes.records.len(), parents as usize);
+            assert_eq!((sizes.max, sizes.parents_above), (expected[3].0, 1));
+        }
+    }
+
+    #[test]
+    fn two_hundred_children_are_not_too_many() {
+        let budget = Budget::new(0, &std::env::temp_dir());
+        let mut table = Table::new(0, &budget);
+        let mut owners = Column::new(&budget);
+        for child in 0..401 {
+            let (blank_lines, rewritten, reject, spans_lines) = (0, false, None, false);
+            table.push(&Record {
+                len_raw: 1,
+                len_out: 1,
+                blank_lines,
+                rewritten,
+                reject,
+                spans_lines,
+                key: (),
+            });
+            owners.push(u32::from(child >= 200));
+        }
+        let sizes = ChildSizes::count(&owners, &table, 2, &budget, 0).unwrap();
+        assert_eq!((sizes.max, sizes.parents_above), (201, 1));
+    }
+}
