@@ -145,7 +145,8 @@ fn a_directory_that_vanishes_stops_the_run_before_more_is_sent() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("journal.jsonl") && stderr.contains("it was removed"), "{stderr}");
-    assert_eq!(server.kept(), 2, "nothing is sent that nobody would know of: {stderr}");
+    // The second is given up if another line was to be journaled before its answer came.
+    assert!(server.kept() <= 2, "nothing is begun that nobody would know of: {stderr}");
     // What was removed is not known any more; what is there is right.
     let (code, _, stderr) = run(server.point(&mut job.command("run")));
     assert_eq!(code, Some(0), "{stderr}");
