@@ -13,4 +13,5 @@ mod sandbox;
 mod sandbox_client;
 #[cfg(feature = "sandbox")]
 mod sandbox_faults;
+mod sdk_requests;
 mod secure;
