@@ -550,7 +550,7 @@ pub(crate) struct MachineArgs {
     /// 0 stores, and 9 packs as 8. Below about 150 Mbit/s the smaller archives of level 6 are the faster ones.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) level: Option<String>,
-    /// Memory for what is kept of the records, indexes, children and archives [default: 512M]
+    /// Memory for records, indexes, children and archives [default: 512M]
     ///
     /// As in 512M (binary) or 500MB (decimal), 16M to 1024G. What does not fit goes to temporary files; the
     /// archives are the same.

@@ -120,7 +120,11 @@ fn a_sync_of_the_journal_that_fails_is_never_tried_again() {
         let calls = std::fs::read_to_string(&log).unwrap();
         let (before, after) = calls.split_once("(INJECTED)").unwrap();
         assert_eq!(before.matches("fdatasync(").count(), nth);
-        assert_eq!(after.trim(), "", "{nth}: after a failed sync nothing touches the journal");
+        // What is traced is named; what ends a thread is not.
+        assert!(
+            !after.contains("journal"),
+            "{nth}: after a failed sync nothing touches the journal: {after}"
+        );
         let mut history = History::default();
         history.note(&out);
         let (code, _, stderr) = run(&mut five.command(&server, &out));
