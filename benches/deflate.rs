@@ -18,7 +18,7 @@
 //! | 9 | 47 | 3.36 | 42 | 3.51 |
 //!
 //! By time and size zlib-rs ties libdeflate from level 3 to 8, and it is what `zip` writes with, in one pass and
-//! without another copy. libdeflate would pay at level 1, at the price of a C library and of archives put together
+//! without another copy. libdeflate would pay at level 1, at the price of archives put together
 //! by hand. Level 9 of zlib-rs packs such text worse than its level 8: archives at 9 are made with 8.
 
 #![allow(missing_docs, reason = "a program")]
