@@ -1,7 +1,8 @@
 //! The whole conduct over a simulated carrier, under a paused clock: seeded schedules of faults, each checked against
 //! the laws in `laws`. What is seeded replays: the same seed gives the same schedule, the same order, the same end.
 //!
-//! `ZBULK_SIMULATION_SEED` replays one seed, `ZBULK_SIMULATION_SCHEDULES` sets how many are run.
+//! `ZBULK_SIMULATION_SEED` replays one seed, `ZBULK_SIMULATION_SCHEDULES` sets how many are run that meet at least ten
+//! kinds of fault; those that end before are checked too, and not counted.
 
 mod laws;
 mod schedule;
@@ -186,13 +187,14 @@ fn every_schedule_of_faults_keeps_the_laws() {
         println!("{}\n{:#?}", run.server.story(), run.outcomes);
         return;
     }
-    let schedules = number("ZBULK_SIMULATION_SCHEDULES").unwrap_or(2000);
+    let wanted = number("ZBULK_SIMULATION_SCHEDULES").unwrap_or(2000);
     let mut kinds = std::collections::BTreeMap::new();
     let mut ends = std::collections::BTreeMap::new();
-    let (mut uploaded, mut chunks, mut varied) = (0, 0, 0_u64);
-    for seed in 0..schedules {
+    let (mut uploaded, mut chunks, mut varied, mut seed) = (0, 0, 0, 0);
+    while varied < wanted {
         let run = check(seed).unwrap_or_else(|broken| panic!("{broken}"));
         uploaded += run.outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count();
+        assert!(run.schedule.chunks >= 20);
         chunks += run.schedule.chunks;
         for (_, outcome) in &run.outcomes {
             if let Err(error) = outcome {
@@ -205,12 +207,14 @@ fn every_schedule_of_faults_keeps_the_laws() {
         for kind in met {
             *kinds.entry(kind).or_insert(0_u64) += 1;
         }
+        seed += 1;
+        assert!(seed < 2 * wanted + 100, "most schedules meet ten kinds of fault: {varied} of {seed}");
     }
     println!(
-        "{schedules} schedules, {varied} of them met ten kinds of fault or more; {uploaded} of {chunks} archives uploaded; \
+        "{seed} schedules, {varied} of them met ten kinds of fault or more; {uploaded} of {chunks} archives uploaded; \
          schedules that met each fault: {kinds:#?}\nfailures: {ends:#?}"
     );
-    assert!(schedules < 100 || kinds.len() >= 20, "{kinds:#?}");
+    assert!(wanted < 100 || kinds.len() >= 20, "{kinds:#?}");
 }
 
 #[test]
@@ -296,7 +300,10 @@ fn uploads_given_up_at_any_moment_leak_nothing() {
         laws::no_secret_is_told(&run, &mut broken);
         assert!(broken.is_empty(), "seed {seed}: {broken:#?}\n{}", run.server.story());
         for (name, outcome) in &run.outcomes {
-            assert!(outcome.is_ok(), "seed {seed}: {name} {outcome:?}\n{}", run.server.story());
+            // So often sent without an answer, an archive is given up; anything else passes.
+            let given_up =
+                outcome.as_ref().is_err_and(|error| error.message.starts_with("sent 8 times and never told"));
+            assert!(outcome.is_ok() || given_up, "seed {seed}: {name} {outcome:?}\n{}", run.server.story());
         }
     }
 }
