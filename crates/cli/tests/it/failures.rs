@@ -145,7 +145,7 @@ fn a_directory_that_vanishes_stops_the_run_before_more_is_sent() {
     // Renamed first, so that nothing is created in it meanwhile.
     std::fs::rename(job.out(false), job.path().join("away")).unwrap();
     std::fs::remove_dir_all(job.path().join("away")).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = crate::silence::of(child.wait_with_output().unwrap());
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("journal.jsonl") && stderr.contains("it was removed"), "{stderr}");

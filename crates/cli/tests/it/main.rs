@@ -24,6 +24,7 @@ mod sandbox;
 mod secrets;
 mod server;
 mod signals;
+mod silence;
 mod soak;
 mod starts;
 mod strace;

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::server::{Job, Server, run, zbulk};
+use crate::silence::SilentDir;
 
 fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata")
 }
 
 /// A copy of the README's job, so that nothing is written into the source tree.
-fn sites() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+fn sites() -> SilentDir {
+    let dir = SilentDir::new();
     for entry in std::fs::read_dir(testdata().join("sites")).unwrap() {
         let entry = entry.unwrap();
         if entry.file_type().unwrap().is_file() {

@@ -5,6 +5,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::silence::{self, SilentDir};
+
 /// The binary with a clean environment.
 pub(crate) fn zbulk() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zbulk"));
@@ -19,7 +21,7 @@ pub(crate) fn zbulk() -> Command {
 
 /// Runs a command to its end: exit code, standard output, standard error.
 pub(crate) fn run(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    let Output { status, stdout, stderr } = silence::of(command.output().unwrap());
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
@@ -27,24 +29,23 @@ pub(crate) fn run(command: &mut Command) -> (Option<i32>, String, String) {
 pub(crate) struct Server {
     child: Child,
     said: serde_json::Value,
-    dir: tempfile::TempDir,
+    dir: SilentDir,
 }
 
 impl Server {
     /// Starts a sandbox on a free port, with this fault plan.
     pub(crate) fn start(faults: &str) -> Server {
-        Server::start_in(faults, tempfile::tempdir().unwrap())
+        Server::start_in(faults, SilentDir::new())
     }
 
     /// The same for a sandbox that has kept a body under this `file_id` before, so that its next ones are higher.
     pub(crate) fn start_after(faults: &str, file_id: &str) -> Server {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("kept")).unwrap();
-        std::fs::write(dir.path().join("kept").join(format!("{file_id}.zip")), "kept before").unwrap();
+        let dir = SilentDir::new();
+        dir.give(format!("kept/{file_id}.zip"), "kept before");
         Server::start_in(faults, dir)
     }
 
-    fn start_in(faults: &str, dir: tempfile::TempDir) -> Server {
+    fn start_in(faults: &str, dir: SilentDir) -> Server {
         let plan = dir.path().join("faults.toml");
         std::fs::write(&plan, faults).unwrap();
         let mut child = zbulk()
@@ -141,12 +142,12 @@ impl Drop for Server {
 
 /// A job of `records` plain records in chunks of ten, in a directory of its own.
 pub(crate) struct Job {
-    pub(crate) dir: tempfile::TempDir,
+    pub(crate) dir: SilentDir,
 }
 
 impl Job {
     pub(crate) fn new(records: usize) -> Job {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = SilentDir::new();
         let job = Job { dir };
         job.write("zbulk.toml", "[[import]]\nmodule = \"Things\"\ncsv = \"things.csv\"\nkey = \"Id\"\n\n[limits]\nchunk_records = 10\n");
         let mut csv = "Id,Name\n".to_owned();
@@ -162,7 +163,7 @@ impl Job {
     }
 
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        std::fs::write(self.path().join(name), text).unwrap();
+        self.dir.give(name, text);
     }
 
     /// DIR of a run, of a rehearsal with `sandbox`.

@@ -106,7 +106,7 @@ fn a_signal_in_the_scan_leaves_nothing_behind() {
     }
     let input = child.stdin.take();
     send("TERM", &child);
-    let output = child.wait_with_output().unwrap();
+    let output = crate::silence::of(child.wait_with_output().unwrap());
     drop(input);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(143), "{stderr}");

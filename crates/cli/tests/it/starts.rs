@@ -54,7 +54,7 @@ fn start_together(round: u32) {
             if child.try_wait().unwrap().is_none() {
                 still.push(child);
             } else {
-                let output = child.wait_with_output().unwrap();
+                let output = crate::silence::of(child.wait_with_output().unwrap());
                 told.push((output.status.code(), String::from_utf8(output.stderr).unwrap()));
             }
         }
@@ -68,7 +68,7 @@ fn start_together(round: u32) {
     std::fs::write(&go, "").unwrap();
     let [one]: [Child; 1] = running.try_into().unwrap();
     let runner = format!("process {}", one.id());
-    let output = one.wait_with_output().unwrap();
+    let output = crate::silence::of(one.wait_with_output().unwrap());
     assert_eq!(output.status.code(), Some(0), "round {round}: {}", String::from_utf8_lossy(&output.stderr));
     assert!(told.iter().any(|(_, stderr)| stderr.contains(&runner)), "round {round}: nobody names {runner}");
     five.expected.hold(&out, &server, &History::default(), &format!("round {round}"));

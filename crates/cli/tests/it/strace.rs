@@ -82,7 +82,7 @@ pub(crate) fn disturbed(command: &Command, point: &Point, what: &str, log: &Path
 pub(crate) fn points(command: &Command, kinds: &str, dir: &Path) -> Vec<Point> {
     let log = tempfile::NamedTempFile::new().unwrap();
     let options = ["-y".to_owned(), "-e".to_owned(), format!("trace={kinds}")];
-    let output = traced(command, &options, log.path()).output().unwrap();
+    let output = crate::silence::of(traced(command, &options, log.path()).output().unwrap());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&std::fs::read(log.path()).unwrap()).into_owned();
     let mut counts: BTreeMap<(String, Option<PathBuf>), BTreeMap<String, usize>> = BTreeMap::new();

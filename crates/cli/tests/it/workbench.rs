@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use tempfile::TempDir;
+use crate::silence::{self, SilentDir};
 
 /// An empty directory that is home and working directory of the binary.
 pub(crate) struct Workbench {
-    dir: TempDir,
+    dir: SilentDir,
     environment: Vec<(String, String)>,
 }
 
@@ -25,14 +25,12 @@ pub(crate) struct Told {
 
 impl Workbench {
     pub(crate) fn new() -> Workbench {
-        Workbench { dir: tempfile::tempdir().unwrap(), environment: Vec::new() }
+        Workbench { dir: SilentDir::new(), environment: Vec::new() }
     }
 
     /// With a file in it; directories are made.
     pub(crate) fn file(self, name: &str, text: impl AsRef<[u8]>) -> Workbench {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        self.dir.give(name, text);
         self
     }
 
@@ -69,6 +67,8 @@ impl Workbench {
 
     /// Text that is the same on every machine: the directory is called `HERE`.
     pub(crate) fn told(&self, output: &Output) -> Told {
+        silence::look("standard output", &output.stdout);
+        silence::look("standard error", &output.stderr);
         let here = self.dir.path().to_str().unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().replace(here, "HERE");
         // A signal leaves no code; tests that send one look at the status themselves.
