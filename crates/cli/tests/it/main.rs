@@ -11,6 +11,7 @@ mod config;
 mod display;
 mod exit_codes;
 mod failures;
+mod faults;
 mod files;
 mod five_chunks;
 mod kills;

@@ -301,7 +301,7 @@ async fn auth_check_says_what_is_there_and_what_is_missing() {
     assert!(report.missing[1].starts_with("org: the token is for"));
 }
 
-/// A measurement: `cargo test -p upload --features sandbox -- --ignored --nocapture bandwidth`.
+/// A measurement: `cargo test --release -p upload --features sandbox --test it narrow_line -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement of ten seconds and more"]
 async fn a_narrow_line_is_kept_full() {
