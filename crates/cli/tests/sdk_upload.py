@@ -6,11 +6,11 @@
     v2/bin/python crates/cli/tests/sdk_upload.py 2 target/debug/zbulk testdata/sdk-requests/python-2.0.http
     v8/bin/python crates/cli/tests/sdk_upload.py 8 target/debug/zbulk testdata/sdk-requests/python-8.0.http
 
-The two SDKs share dependencies, so each has an environment of its own. The last argument may be left out; the
-upload request is then not written. It is written byte for byte, with placeholders for the access token, the
-organisation, the port and the kernel's release. SDK 8 first asks for its user's name, which the sandbox does not
-know; the SDK logs that to standard error and goes on. The script fails unless the SDK reads a `file_id` under which the sandbox keeps exactly
-the archive's bytes.
+The two SDKs share dependencies, so each has an environment of its own. The last argument may be left out; the upload
+request is then not written. It is written byte for byte, with placeholders for the access token, the organisation,
+the port and the kernel's release. SDK 8 first asks for its user's name, which the sandbox does not know; the SDK logs
+that to standard error and goes on. The script fails unless the SDK reads a `file_id` under which the sandbox keeps
+exactly the archive's bytes.
 """
 
 import io

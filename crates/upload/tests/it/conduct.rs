@@ -38,6 +38,15 @@ impl Rehearsal {
         seed: u64,
         change: impl FnOnce(ClientConfig) -> ClientConfig,
     ) -> Rehearsal {
+        Rehearsal::start_within(faults, seed, change, SHORT).await
+    }
+
+    async fn start_within(
+        faults: &str,
+        seed: u64,
+        change: impl FnOnce(ClientConfig) -> ClientConfig,
+        timeouts: Timeouts,
+    ) -> Rehearsal {
         let dir = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::start(SandboxConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -70,7 +79,7 @@ impl Rehearsal {
             user_agent: "zbulk/0.0.0".to_owned(),
             refresh_log: Some(dir.path().join("refreshes")),
         });
-        let client = Arc::new(Client::with_timeouts(config, SHORT, Arc::new(())).unwrap());
+        let client = Arc::new(Client::with_timeouts(config, timeouts, Arc::new(())).unwrap());
         Rehearsal { sandbox, dir, client }
     }
 
@@ -309,14 +318,17 @@ async fn a_narrow_line_is_kept_full() {
         let bytes_per_second = megabits * 1_000_000 / 8;
         let faults =
             format!("[limits]\nread_bytes_per_second = {bytes_per_second}\n[checks]\ncontent = false\n");
-        let rehearsal = Rehearsal::start(&faults, 1).await;
+        // Nothing but the line makes anybody wait here, and it does so as long as it takes.
+        let rehearsal = Rehearsal::start_within(&faults, 1, |config| config, Timeouts::default()).await;
+        let client = &rehearsal.client;
         let archive = Bytes::from(archive_of_bytes(1_000_000));
         let archives = if megabits == 10 { 12 } else { 60 };
         let begun = std::time::Instant::now();
         let uploads = (0..archives).map(|_| async {
-            rehearsal.client.upload("a.zip", archive.clone(), &Seen::default()).await.unwrap()
+            client.upload("a.zip", archive.clone(), &Seen::default()).await.unwrap().attempts
         });
-        futures_util::future::join_all(uploads).await;
+        let attempts = futures_util::future::join_all(uploads).await;
+        assert!(attempts.iter().all(|&attempts| attempts == 1), "{attempts:?}");
         let took = begun.elapsed().as_secs_f64();
         let least = (archives * archive.len()) as f64 / bytes_per_second as f64;
         println!("{megabits} Mbit/s: {took:.2} s, at least {least:.2} s, {:.3}", took / least);
