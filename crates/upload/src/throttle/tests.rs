@@ -168,6 +168,16 @@ async fn a_shorter_wait_does_not_cut_a_longer_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_429s_of_the_same_moment_are_one_episode_and_told_once() {
+    let (throttle, told) = throttle(8);
+    let (one, other) = (started(&throttle).await, started(&throttle).await);
+    one.finish(limited(Some(1)));
+    other.finish(limited(Some(1)));
+    assert_eq!(*told.limits.lock().unwrap(), [4]);
+    assert_eq!(*told.notices.lock().unwrap(), ["waiting 2 s: the server answered 429"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_503_that_asks_to_wait_holds_everybody_but_does_not_halve() {
     let (throttle, told) = throttle(4);
     let why = String::new();
