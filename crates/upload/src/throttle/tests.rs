@@ -178,6 +178,28 @@ async fn two_429s_of_the_same_moment_are_one_episode_and_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_success_of_the_moment_of_a_429_says_nothing_about_the_time_after_it() {
+    let (throttle, _) = throttle(4);
+    let (one, other) = (started(&throttle).await, started(&throttle).await);
+    one.finish(limited(None));
+    other.finish(Outcome::Success);
+    assert_eq!(wait(&throttle).await, Duration::from_secs(61));
+    self::one(&throttle, limited(None)).await;
+    assert_eq!(wait(&throttle).await, Duration::from_secs(121));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_of_exactly_max_wait_is_waited() {
+    let (throttle, _) = throttle(4);
+    let other = started(&throttle).await;
+    one(&throttle, limited(Some(30 * 60))).await;
+    // With a request that is still out, nothing else ends the run either.
+    tokio::time::timeout(Duration::from_mins(30), throttle.admit()).await.err().unwrap();
+    other.finish(Outcome::Success);
+    drop(started(&throttle).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_503_that_asks_to_wait_holds_everybody_but_does_not_halve() {
     let (throttle, told) = throttle(4);
     let why = String::new();
