@@ -466,7 +466,7 @@ pub(crate) struct TargetArgs {
     pub(crate) api_url: Option<String>,
     /// Trust the certificate authorities in this PEM file too
     ///
-    /// May be given several times. Certificates are always verified. Default: the built-in authorities only.
+    /// May be given several times. Certificates are always verified. Default: this system's authorities only.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) ca_file: Vec<PathBuf>,
 }
