@@ -148,6 +148,17 @@ mod tests {
     }
 
     #[test]
+    fn a_request_counts_until_it_is_older_than_the_window_and_a_second() {
+        let mut log = RefreshLog::open(None, at(0)).unwrap();
+        for _ in 0..8 {
+            log.record(at(0)).unwrap();
+        }
+        assert_eq!(log.wait(at(600)), Duration::from_millis(1001));
+        assert_eq!(log.wait(at(601)), Duration::from_millis(1));
+        assert_eq!(log.wait(at(602)), Duration::ZERO);
+    }
+
+    #[test]
     fn it_is_remembered_across_runs_without_a_secret() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("refreshes");
@@ -184,6 +195,16 @@ mod tests {
         let found = fs::symlink_metadata(&path).unwrap();
         assert!(found.is_file());
         assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_cannot_be_removed_from_the_place_of_the_draft_is_what_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("refreshes");
+        fs::create_dir(dir.path().join("refreshes.new")).unwrap();
+        let error = RefreshLog::open(Some(path), at(0)).unwrap().record(at(0)).unwrap_err();
+        // The system's word for a directory, and not that there is something.
+        assert_ne!(error.source.kind(), io::ErrorKind::AlreadyExists);
     }
 
     #[test]

@@ -129,6 +129,7 @@ mod tests {
         assert_eq!(lifetime(r#","expires_in":"1800""#), 1800);
         assert_eq!(lifetime(r#","expires_in":3600000,"expires_in_sec":3599"#), 3599);
         assert_eq!(lifetime(r#","expires_in":3600000"#), 3600);
+        assert_eq!(lifetime(&format!(r#","expires_in":{SECONDS_AT_MOST}"#)), SECONDS_AT_MOST);
         assert_eq!(lifetime(""), 3600);
         assert_eq!(lifetime(r#","expires_in":"soon""#), 3600);
     }

@@ -68,6 +68,15 @@ fn refresh() -> Credentials {
 }
 
 fn cache_with(endpoint: &Arc<Endpoint>, credentials: Credentials, max_wait: Duration) -> Arc<TokenCache> {
+    cache_that_tells(endpoint, credentials, max_wait, Arc::new(()))
+}
+
+fn cache_that_tells(
+    endpoint: &Arc<Endpoint>,
+    credentials: Credentials,
+    max_wait: Duration,
+    reporter: Arc<dyn Reporter>,
+) -> Arc<TokenCache> {
     let pacing = Pacing { concurrency: 4, spacing: Duration::ZERO, max_wait };
     let settings = Settings {
         credentials,
@@ -79,7 +88,7 @@ fn cache_with(endpoint: &Arc<Endpoint>, credentials: Credentials, max_wait: Dura
         transport: Arc::clone(endpoint) as _,
         throttle: Throttle::new(pacing, Arc::new(())),
         redactor: Arc::new(Redactor::new()),
-        reporter: Arc::new(()),
+        reporter,
         rng: Arc::new(Mutex::new(StdRng::seed_from_u64(1))),
         wall: Wall::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000)),
     };
@@ -149,9 +158,9 @@ async fn a_short_life_is_used_for_three_quarters() {
     let endpoint = Arc::new(Endpoint::default());
     endpoint.says(200, r#"{"access_token":"t","expires_in":400}"#);
     let token = cache(&endpoint).token().await.unwrap();
-    tokio::time::advance(Duration::from_secs(298)).await;
+    tokio::time::advance(Duration::from_secs(299)).await;
     assert!(token.is_fresh());
-    tokio::time::advance(Duration::from_secs(3)).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
     assert!(!token.is_fresh());
 }
 
@@ -161,7 +170,10 @@ async fn the_given_token_is_used_until_it_is_refused() {
     let credentials = Credentials { access_token: Some("given".into()), ..refresh() };
     let cache = cache_with(&endpoint, credentials, Duration::from_mins(30));
     let given = cache.token().await.unwrap();
-    assert_eq!(text(&given), "Zoho-oauthtoken given");
+    assert_eq!(
+        (text(&given).as_str(), given.grant.source),
+        ("Zoho-oauthtoken given", "the access token given")
+    );
     assert!(endpoint.times().is_empty());
     assert_eq!(text(&cache.renew(given.generation).await.unwrap()), "Zoho-oauthtoken token-1");
 }
@@ -198,6 +210,58 @@ async fn access_denied_is_waited_out_for_ten_minutes() {
     cache(&endpoint).token().await.unwrap();
     let times = endpoint.times();
     assert!(times[1] - times[0] >= Duration::from_mins(10));
+}
+
+/// Keeps what was told.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Reporter for Told {
+    fn notice(&self, message: &str) {
+        self.0.lock().unwrap().push(message.to_owned());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_that_just_fits_is_taken_and_told_if_it_is_long() {
+    let endpoint = Arc::new(Endpoint::default());
+    endpoint.fails(FailureKind::Connect, 0);
+    endpoint.says(200, r#"{"error":"Access Denied"}"#);
+    let told = Arc::new(Told::default());
+    let begun = Instant::now();
+    let cache = cache_that_tells(&endpoint, refresh(), Duration::from_mins(11), Arc::clone(&told) as _);
+    cache.token().await.unwrap();
+    assert!(begun.elapsed() > Duration::from_mins(10));
+    let told = told.0.lock().unwrap().clone();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("waiting 600 s for a token: "), "{told:?}");
+
+    let endpoint = Arc::new(Endpoint::default());
+    endpoint.says(200, r#"{"error":"Access Denied"}"#);
+    cache_with(&endpoint, refresh(), Duration::from_millis(600_100)).token().await.unwrap();
+    let endpoint = Arc::new(Endpoint::default());
+    endpoint.says(200, r#"{"error":"Access Denied"}"#);
+    cache_with(&endpoint, refresh(), Duration::from_millis(600_099)).token().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_command_gives_one_token_and_nothing_else() {
+    let of = |line: &str| {
+        let credentials = Credentials { token_command: Some(line.into()), ..Credentials::default() };
+        cache_with(&Arc::new(Endpoint::default()), credentials, Duration::from_mins(30))
+    };
+    let token = of("echo 1000.abc").token().await.unwrap();
+    assert_eq!(
+        (text(&token).as_str(), token.grant.source),
+        ("Zoho-oauthtoken 1000.abc", "the token command")
+    );
+    for line in ["echo two words", "printf 'a\\tb'", "true", "printf 'a\\nb'"] {
+        let stop = of(line).token().await.unwrap_err();
+        assert_eq!(stop.kind, ErrorKind::Auth, "{line}");
+        assert!(stop.message.contains("what the token command gives is no token"), "{line}: {stop:?}");
+    }
+    let stop = of("echo 1000.abc; exit 3").token().await.unwrap_err();
+    assert!(stop.kind == ErrorKind::Auth && !format!("{stop:?}").contains("1000.abc"), "{stop:?}");
 }
 
 #[tokio::test(start_paused = true)]
