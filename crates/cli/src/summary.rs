@@ -11,7 +11,7 @@ use crate::identity::target_name;
 use crate::journal::event::Target;
 use crate::journal::state::State;
 use crate::manifest::{Manifest, Totals};
-use crate::output::{self, Results, Table, bytes, count, escape};
+use crate::output::{self, Results, Table, bytes, count, counted, escape};
 
 #[cfg(test)]
 mod tests;
@@ -82,11 +82,11 @@ fn sums(state: &State) -> [String; 2] {
         archives.extend([", to ", &escape(&target_name(&state.header.target))]);
     }
     if totals.possible_orphans > 0 {
-        let orphans = count(totals.possible_orphans);
+        let attempts = counted(totals.possible_orphans, "attempt");
         archives.extend([
             "; ",
-            &orphans,
-            " attempts without an answer may have left a file there that no chunk knows",
+            &attempts,
+            " without an answer may have left a file there that no chunk knows",
         ]);
     }
     [chunks, archives]

@@ -85,7 +85,7 @@ fn status_tells_all_of_a_run_whose_inputs_are_gone() {
     for part in [
         ".zip failed: the server refuses the archive: 400",
         "60 records in, 60 packed, 0 rejected; 6 chunks: 2 uploaded",
-        "1 attempts without an answer may have left a file there that no chunk knows",
+        "1 attempt without an answer may have left a file there that no chunk knows",
         "to Zoho us, org ",
     ] {
         assert!(told.contains(part), "{part:?} is missing: {told}");
