@@ -1,5 +1,7 @@
 //! What the owner of a run promises: durable first, told then; the first cause; the last word.
 
+use std::time::Duration;
+
 use tempfile::TempDir;
 use upload::{ErrorKind, FileId};
 
@@ -7,6 +9,7 @@ use super::*;
 use crate::args::CommandLine;
 use crate::config::{Output, ProgressMode};
 use crate::journal::fixture::{cut_off, header, name, packed, plan};
+use crate::journal::state::UploadStatus;
 use crate::output_dir::OutputDir;
 
 /// A run of three chunks, all of them packed.
