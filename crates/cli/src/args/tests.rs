@@ -164,3 +164,16 @@ fn the_command_that_goes_on_does_not_begin_anew() {
     // After `--` it is a job file's name.
     assert_eq!(line(&["zbulk", "run", "--", "--restart"]).onward, "zbulk run -- --restart");
 }
+
+#[test]
+fn the_fault_plan_in_the_help_of_the_sandbox_is_one() {
+    let help = texts::SANDBOX_EXAMPLES;
+    let plan = &help[help.find("  [limits]").unwrap()..help.find("Faults:").unwrap()];
+    upload::sandbox::FaultPlan::parse(plan).unwrap();
+    // What it lists is all there is: each fault's name, as the plan's own errors tell them.
+    let error = upload::sandbox::FaultPlan::parse("[[rule]]\nfault = \"none\"").unwrap_err().to_string();
+    for name in error.split('`').skip(1).step_by(2).filter(|name| *name != "none") {
+        assert!(help.contains(name), "{name}: {error}");
+    }
+    assert!(error.matches('`').count() > 20, "{error}");
+}

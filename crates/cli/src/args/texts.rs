@@ -145,7 +145,35 @@ refresh_token; these work nowhere else. It runs until Ctrl-C. Zoho's own SDKs wo
 pub(crate) const SANDBOX_EXAMPLES: &str = "\
 Examples:
   zbulk sandbox --dir /tmp/accepted
-  zbulk sandbox --dir /tmp/accepted --listen 127.0.0.1:8400 --faults faults.toml --seed 7";
+  zbulk sandbox --dir /tmp/accepted --listen 127.0.0.1:8400 --faults faults.toml --seed 7
+
+A fault plan, every part of which may be left out:
+
+  [limits]
+  edition = \"professional\"           # calls at once: 15. Or concurrency = 15
+  retry_after = 60                   # seconds asked of a call too many
+  escalate = true                    # twice as long for who is back early
+  read_bytes_per_second = 1_250_000  # all connections together
+
+  [tokens]
+  lifetime_seconds = 3600
+  per_ten_minutes = 10
+
+  [[rule]]                           # the first that fits is applied
+  on = \"upload\"                      # or token, org
+  request = 3                        # or every = 10, or probability = 0.05
+  fault = \"lose_answer\"
+
+  [[rule]]                           # fits each request
+  fault = { answer = { code = \"TOO_MANY_REQUESTS\", retry_after = 5 } }
+
+Faults:
+  \"lose_answer\", \"no_file_id\", \"repeat_file_id\", \"numeric_file_id\",
+  \"expire_tokens\", \"no_expires_in\", \"expires_in_ms\",
+  { answer = { status, code, message, body, retry_after } }, { html = {} },
+  { redirect = { location } }, { reset = { at_byte } },
+  { stall = { at_byte, seconds } }, { slow_read = { bytes_per_second } },
+  { slow_answer = { seconds } }, { cut_answer = { bytes } }";
 
 pub(crate) const SCHEMA: &str = "\
 Print the JSON Schema of a file that zbulk writes, for programs that read it.";
